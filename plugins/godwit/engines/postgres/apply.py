@@ -1,0 +1,354 @@
+"""Applying change batches: net changes, staged, set-based, with the checkpoint in the same commit.
+
+Everything takes the quick road first. When the target refuses something, what was done is rolled
+back and the batch is applied again with care: table by table inside savepoints, by deleting and
+inserting (which unique keys swapped between rows survive), and row by row where rows are refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import psycopg
+
+from godwit.engines.postgres.capture import Lsn
+from godwit.engines.postgres.careful import Careful, Refusals
+from godwit.engines.postgres.connection import Connector, Session
+from godwit.engines.postgres.table_writer import TableWriter
+from godwit.errors import ApplyError, EndpointError, FencedError, SchemaChangedError
+from godwit.failpoints import failpoint
+from godwit.model.catalog import TableName
+from godwit.model.changes import (
+    ChangeBatch,
+    Format,
+    KeyMove,
+    Payload,
+    Position,
+    ShapeChange,
+    Stage,
+    TableChanges,
+    Truncation,
+)
+from godwit.model.mapping import TableMapping
+from godwit.protocols import Applied, Epoch, ErrorPolicy, Reselect
+
+#: Seconds between the checkpoints of an idle session.
+IDLE_CHECKPOINT = 1.0
+
+#: One statement: the fence, the checkpoint, and what the session needs to know of the control row.
+_CHECKPOINT = """
+WITH fence AS (SELECT 1 FROM godwit.epochs
+  WHERE migration = %(migration)s AND role = %(role)s AND epoch = %(epoch)s FOR SHARE)
+UPDATE godwit.checkpoints SET checkpoint = %(position)s, transactions = transactions + %(tx)s,
+  changes = changes + %(changes)s, commit_time = coalesce(%(commit)s, commit_time),
+  applied_at = CASE WHEN %(tx)s > 0 THEN clock_timestamp() ELSE applied_at END,
+  session_at = clock_timestamp()
+FROM fence WHERE migration = %(migration)s
+RETURNING stop_at, settled, pg_current_wal_flush_lsn()::text, pg_current_wal_insert_lsn()::text
+"""
+_LOOK = """
+SELECT stop_at, settled, pg_current_wal_flush_lsn()::text, pg_current_wal_insert_lsn()::text
+FROM godwit.checkpoints WHERE migration = %(migration)s
+"""
+
+
+class PostgresApplier:
+    """See `godwit.protocols.Applier`."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        migration: str,
+        mappings: Sequence[TableMapping],
+        format: Format,
+        epoch: Epoch,
+        policy: ErrorPolicy,
+        reselect: Reselect,
+    ) -> None:
+        self._epoch, self._policy = epoch, policy
+        self._migration = migration
+        self._session = _open_session(connector)
+        self._writers = {
+            m.source.name: TableWriter(self._session, m, format, reselect) for m in mappings
+        }
+        self._parts = {p.name: m.source.name for m in mappings for p in m.source.parts}
+        self._refusals = Refusals(self._session, migration, policy)
+        self._suspended: set[TableName] = set()
+        self._in_parts = False
+        self._rows = 0
+        #: Commits that are not known to be on disk: (position, log position after the commit).
+        self._pending: list[tuple[Position, Lsn | None]] = []
+        self._durable: Position | None = None
+        self._stored = 0.0
+        self._stored_position: Position | None = None
+        self._idle_position: Position | None = None
+
+    # -- batches
+
+    def apply(self, batch: ChangeBatch, *, exact: bool) -> Applied:
+        """See `godwit.protocols.Applier.apply`."""
+        try:
+            return self._apply(batch, exact=exact)
+        except psycopg.OperationalError as cause:
+            self._rollback()
+            raise EndpointError(
+                "the target broke off while changes were applied",
+                where=f"position {batch.position}",
+                why=str(cause).strip(),
+                hint="nothing of the batch was committed; it is applied again from the checkpoint",
+            ) from cause
+        except BaseException:
+            self._rollback()
+            raise
+
+    def _apply(self, batch: ChangeBatch, *, exact: bool) -> Applied:
+        self._refusals.begin(str(batch.position))
+        if self._in_parts:
+            self._session.execute("SAVEPOINT godwit_part")
+        try:
+            self._stages(batch.stages, exact=exact)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error:
+            self._again_with_care(batch, exact=exact)
+        if not batch.final:
+            self._in_parts = True
+            return Applied(None)
+        self._refusals.write()
+        return self._commit(batch)
+
+    def _again_with_care(self, batch: ChangeBatch, *, exact: bool) -> None:
+        if self._in_parts:
+            self._session.execute("ROLLBACK TO SAVEPOINT godwit_part")
+        else:
+            self._session.rollback()
+            for writer in self._writers.values():
+                writer.forget()
+        self._stages(batch.stages, exact=exact, careful=True)
+
+    def _stages(self, stages: Sequence[Stage], *, exact: bool, careful: bool = False) -> None:
+        for stage in stages:
+            if isinstance(stage, Truncation):
+                self._truncate(stage)
+            elif stage.table in self._suspended:
+                continue
+            elif isinstance(stage, ShapeChange):
+                self._shape_changed(stage)
+            elif careful:
+                self._with_care(stage, exact=exact)
+            elif isinstance(stage, KeyMove):
+                self._writers[stage.table].move(stage)
+            else:
+                self._changes(stage, exact=exact)
+
+    def _changes(self, changes: TableChanges, *, exact: bool) -> None:
+        writer = self._writers[changes.table]
+        if not writer.keyed:
+            self._rows += writer.apply_multiset(changes)
+        elif exact:
+            counts = writer.apply_exact(changes)
+            self._rows += counts.rows
+            self._refusals.missing(changes.table, counts)
+        else:
+            self._rows += writer.apply_idempotent(changes)
+
+    def _with_care(self, stage: TableChanges | KeyMove, *, exact: bool) -> None:
+        careful = Careful(self._session, self._writers[stage.table], self._policy, self._refusals)
+        try:
+            with self._session.transaction():
+                self._rows += careful.apply(stage, exact=exact)
+        except ApplyError as cause:
+            # Every row that was refused alone is dealt with; this is a table that cannot go on.
+            if self._policy.table != "SUSPEND_TABLE" or "STOP_TASK" in str(cause.hint):
+                raise
+            self._suspend(stage.table, str(cause))
+
+    def _shape_changed(self, change: ShapeChange) -> None:
+        reason = f"the table changed on the source: {change.description}"
+        if self._policy.table != "SUSPEND_TABLE":
+            raise SchemaChangedError(
+                reason,
+                where=str(change.table),
+                hint="make the same change on the target, run convert_schema again and load the "
+                "table again",
+            )
+        self._suspend(change.table, reason)
+
+    def _suspend(self, table: TableName, reason: str) -> None:
+        self._refusals.suspend(table, reason)
+        self._suspended.add(table)
+
+    def _truncate(self, stage: Truncation) -> None:
+        names = [n for n in stage.tables if self._parts.get(n, n) not in self._suspended]
+        roots = [self._writers[n] for n in names if n in self._writers]
+        leaves = [(self._writers[self._parts[n]], n) for n in names if n in self._parts]
+        targets = [w.target for w in roots] + [w.leaf(n) for w, n in leaves]
+        if targets:
+            TableWriter.truncate(self._session, targets, restart_identity=stage.restart_identity)
+
+    # -- commits
+
+    def _commit(self, batch: ChangeBatch) -> Applied:
+        failpoint("apply.before_commit")
+        commit = datetime.fromtimestamp(batch.commits[-1], UTC) if batch.commits else None
+        row = self._checkpoint(batch.position, batch.transactions, batch.changes, commit)
+        self._session.commit()
+        failpoint("apply.after_commit")
+        self._in_parts = False
+        for writer in self._writers.values():
+            writer.committed()
+        self._pending.append((batch.position, None))
+        self._stored, self._stored_position = time.monotonic(), batch.position
+        rows, self._rows = self._rows, 0
+        return self._applied(row, rows)
+
+    def _checkpoint(
+        self, position: Position, transactions: int, changes: int, commit: datetime | None
+    ) -> tuple[str | None, str | None, str, str]:
+        values = {
+            "migration": self._migration,
+            "role": self._epoch.role,
+            "epoch": self._epoch.number,
+            "position": str(position),
+            "tx": transactions,
+            "changes": changes,
+            "commit": commit,
+        }
+        row = self._session.execute(_CHECKPOINT, values).fetchone()
+        if row is None:
+            raise FencedError(
+                "a newer runner applies the changes of this migration",
+                where=f"migration {self._migration}, epoch {self._epoch.number}",
+                why="the session was started again elsewhere",
+                hint="nothing: the newer one goes on, this one has committed nothing since",
+            )
+        return row  # type: ignore[no-any-return]
+
+    def _applied(self, row: tuple[str | None, str | None, str, str], rows: int = 0) -> Applied:
+        stop_at, settled, flushed, inserted = row
+        self._settle_durability(Lsn.parse(flushed), Lsn.parse(inserted))
+        refused, suspended = self._refusals.taken()
+        return Applied(self._durable, suspended, refused, stop_at, settled, rows)
+
+    def _settle_durability(self, flushed: Lsn, inserted: Lsn) -> None:
+        """Commits are asynchronous: one is durable when the log has been flushed past it."""
+        # The statement that told `inserted` ran before the last commit, after all others.
+        last = len(self._pending) - 1
+        for i, (position, after) in enumerate(self._pending):
+            if after is None and i < last:
+                self._pending[i] = (position, inserted)
+        while self._pending:
+            position, after = self._pending[0]
+            if after is None or flushed < after:
+                break
+            self._durable = position
+            self._pending.pop(0)
+
+    def idle(self, position: Position) -> Applied:
+        """See `godwit.protocols.Applier.idle`."""
+        now = time.monotonic()
+        self._idle_position = position
+        try:
+            if now - self._stored >= IDLE_CHECKPOINT:
+                return self._store(self._last(), now)
+            row = self._session.execute(_LOOK, {"migration": self._migration}).fetchone()
+            self._session.commit()
+        except psycopg.OperationalError as cause:
+            raise EndpointError(
+                "the connection to the target broke", why=str(cause).strip()
+            ) from cause
+        if row is None:
+            raise FencedError(
+                "the control tables hold nothing of this migration any more",
+                where=f"migration {self._migration}",
+                hint="it was cleaned up; start it again if that was not meant",
+            )
+        self._pending = [
+            (p, Lsn.parse(row[3]) if after is None else after) for p, after in self._pending
+        ]
+        return self._applied(row)
+
+    def _last(self) -> Position:
+        """Everything up to here is applied: the last commit, or what was idle after it."""
+        idle, stored = self._idle_position, self._stored_position
+        if stored is None or (idle is not None and idle.includes(stored)):
+            assert idle is not None
+            return idle
+        return stored
+
+    def _store(self, position: Position, now: float) -> Applied:
+        """A synchronous checkpoint: everything before it is durable as well."""
+        self._session.execute("SET LOCAL synchronous_commit = on")
+        row = self._checkpoint(position, 0, 0, None)
+        self._session.commit()
+        self._pending.clear()
+        self._durable = self._stored_position = position
+        self._stored = now
+        return self._applied(row)
+
+    def close(self) -> Position | None:
+        """See `godwit.protocols.Applier.close`."""
+        try:
+            if not self._session.closed:
+                self._session.rollback()
+                if self._pending or self._idle_position is not None:
+                    self._store(self._last(), time.monotonic())
+        except (psycopg.Error, FencedError):
+            pass
+        finally:
+            self._session.close()
+        return self._durable
+
+    def _rollback(self) -> None:
+        self._in_parts = False
+        self._rows = 0
+        if not self._session.broken and not self._session.closed:
+            self._session.rollback()
+        for writer in self._writers.values():
+            writer.forget()
+
+
+def _open_session(connector: Connector) -> Session:
+    session = connector.connect(autocommit=False, role="target")
+    with session.transaction():
+        # The source is told only what is on disk here, so commits need not wait for it.
+        session.execute("SET synchronous_commit = off")
+        # Staging tables have no statistics: without these the planner scans whole target tables.
+        session.execute("SET enable_hashjoin = off")
+        session.execute("SET enable_mergejoin = off")
+        session.execute("SET jit = off")
+        session.execute("SET plan_cache_mode = force_custom_plan")
+        session.execute("SET temp_buffers = '32MB'")
+    return session
+
+
+def repair(
+    connector: Connector,
+    mapping: TableMapping,
+    format: Format,
+    found: Payload,
+    gone: Payload,
+    epoch: Epoch | None,
+) -> int:
+    """Make rows as given and remove those gone, in one transaction; returns rows touched."""
+    from godwit.engines.postgres.control import check_epoch
+
+    with _open_session(connector) as session:
+        session.execute("SET synchronous_commit = on")
+        writer = TableWriter(session, mapping, format, _nothing)
+        changes = TableChanges(
+            mapping.source.name,
+            updates=(found,) if found.rows else (),
+            deletes=gone if gone.rows else None,
+        )
+        rows = writer.apply_idempotent(changes) if writer.keyed else writer.apply_multiset(changes)
+        if epoch is not None:
+            check_epoch(session, epoch)
+        session.commit()
+        return rows
+
+
+def _nothing(mapping: TableMapping, keys: Payload) -> tuple[Payload, Payload]:
+    raise ApplyError("rows that were read whole cannot be missing", where=str(mapping.target))

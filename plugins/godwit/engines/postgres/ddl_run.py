@@ -1,0 +1,263 @@
+"""Executes a schema plan over several connections, and compares what came of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import psycopg
+
+from godwit.engines.postgres.catalog import Connection, fetch
+from godwit.engines.postgres.names import quoted
+from godwit.engines.postgres.objects import read_objects
+from godwit.engines.postgres.objects_keys import INVALID, NOT_VALID
+from godwit.model.catalog import TableName
+from godwit.model.report import ObjectParity
+from godwit.protocols import SchemaPlan, SchemaStep
+
+#: A lock that is not had in time is asked for again, so that others don't queue behind it.
+LOCK_TIMEOUT = "4s"
+ATTEMPTS = 30
+PAUSE_SECONDS = 0.2
+SHOWN_CHARACTERS = 240
+#: Made without a lock that excludes others of the same kind on the same table.
+_SHARING = frozenset({"index", "analyze"})
+_RETRYABLE = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+)
+Report = Callable[[ObjectParity], None]
+
+
+class Connects(Protocol):
+    """What is needed of a Connector."""
+
+    def connect(self, *, role: str) -> Connection:
+        """A new connection."""
+        ...
+
+
+Present = dict[tuple[str, str], str]
+
+_RELATIONS = """
+SELECT oid::bigint AS oid FROM pg_class
+WHERE relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'
+  AND relnamespace IN (SELECT oid FROM pg_namespace
+                       WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'godwit'))
+"""
+
+
+def present(conn: Connection) -> Present:
+    """Definitions of everything in the database, by kind and name."""
+    relations = [row["oid"] for row in fetch(conn, _RELATIONS)]
+    objects = read_objects(conn, relations, every_schema=True)
+    found = {(o.kind, f"{o.schema}.{o.name}" if o.schema else o.name): o.definition for o in objects}
+    # Extensions are read only when something needs them.
+    for row in fetch(conn, "SELECT extname AS name FROM pg_extension"):
+        found["extension", row["name"]] = "extension"
+    return found
+
+
+def parity(conn: Connection, plan: SchemaPlan) -> list[ObjectParity]:
+    """Every object of the plan against the target's own definition of it."""
+    there = present(conn)
+    return [_compare(step, there) for step in plan.steps if step.definition]
+
+
+def _compare(step: SchemaStep, there: Present) -> ObjectParity:
+    found = there.get((step.kind, step.name))
+    if found is None:
+        return ObjectParity(step.kind, step.name, "missing", "the target does not have it")
+    if found == step.definition:
+        return ObjectParity(step.kind, step.name, "equal")
+    return ObjectParity(step.kind, step.name, "differs", _difference(step.definition, found))
+
+
+def _difference(expected: str, found: str) -> str:
+    """Both texts from where they part."""
+    same = 0
+    while same < min(len(expected), len(found)) and expected[same] == found[same]:
+        same += 1
+    start = max(same - 30, 0)
+    end = start + SHOWN_CHARACTERS
+    return f"source: …{expected[start:end]} | target: …{found[start:end]}"
+
+
+def run_schema(
+    connector: Connects,
+    steps: Sequence[SchemaStep],
+    *,
+    parallel: int = 1,
+    report: Report | None = None,
+) -> list[ObjectParity]:
+    """Execute steps, each in a transaction of its own, as soon as what they depend on is there.
+
+    What exists and is equal is ``skipped``; what exists and differs is left alone and reported as
+    ``differs``; what fails is ``failed``, and so is what depends on it, but nothing else.
+    """
+    with connector.connect(role="target") as conn:
+        there = present(conn)
+    with ThreadPoolExecutor(max(parallel, 1), thread_name_prefix="schema") as pool:
+        run = _Run(connector, there, pool, list(steps), report or (lambda _: None), parallel)
+        try:
+            return run.everything()
+        finally:
+            run.close()
+
+
+@dataclass
+class _Run:
+    """One execution: what is waiting, what is running, what came of it."""
+
+    connector: Connects
+    there: Present
+    pool: ThreadPoolExecutor
+    waiting: list[SchemaStep]
+    report: Report
+    parallel: int
+    outcomes: dict[str, ObjectParity] = field(default_factory=dict)
+    running: dict[Future[ObjectParity], SchemaStep] = field(default_factory=dict)
+    local: threading.local = field(default_factory=threading.local)
+    opened: list[Connection] = field(default_factory=list)
+
+    def everything(self) -> list[ObjectParity]:
+        """Run all steps; outcomes in the order of the steps."""
+        order = [_label(s) for s in self.waiting]
+        known = set(order)
+        while self.waiting or self.running:
+            self._start(known)
+            if not self.running:
+                continue
+            done, _ = wait(self.running, return_when=FIRST_COMPLETED)
+            for future in done:
+                step = self.running.pop(future)
+                self._finish(step, future.result())
+        return [self.outcomes[label] for label in order]
+
+    def _start(self, known: set[str]) -> None:
+        """Hand out every step that may run now. Something always may: the first one waiting, when
+        nothing runs (plans come in dependency order; a cycle is cut there)."""
+        rest: list[SchemaStep] = []
+        for step in self.waiting:
+            if _label(step) in self.outcomes:
+                continue
+            needs = [d for d in step.depends if d in known]
+            broken = [d for d in needs if d in self.outcomes and _is_broken(self.outcomes[d])]
+            if broken:
+                detail = f"it needs the {broken[0]}, which failed"
+                self._finish(step, ObjectParity(step.kind, step.name, "failed", detail))
+            elif len(self.running) < self.parallel and self._may_run(step, needs):
+                self.running[self.pool.submit(self._run, step)] = step
+            else:
+                rest.append(step)
+        if rest and not self.running:
+            first = rest.pop(0)
+            self.running[self.pool.submit(self._run, first)] = first
+        self.waiting = rest
+
+    def _may_run(self, step: SchemaStep, needs: Sequence[str]) -> bool:
+        if any(d not in self.outcomes for d in needs):
+            return False
+        if step.table is None:
+            return True
+        others = [s for s in self.running.values() if s.table == step.table]
+        sharing = step.kind in _SHARING and all(s.kind in _SHARING for s in others)
+        return not others or sharing
+
+    def _finish(self, step: SchemaStep, outcome: ObjectParity) -> None:
+        self.outcomes[_label(step)] = outcome
+        self.report(outcome)
+
+    def _run(self, step: SchemaStep) -> ObjectParity:
+        found = self.there.get((step.kind, step.name))
+        if found is not None and step.definition:
+            if found == step.definition:
+                return ObjectParity(step.kind, step.name, "skipped", "it is there already")
+            if not _unfinished(step, found):
+                detail = _difference(step.definition, found)
+                return ObjectParity(step.kind, step.name, "differs", detail)
+        try:
+            self._execute(step, found)
+        except psycopg.Error as cause:
+            return ObjectParity(step.kind, step.name, "failed", _words(cause))
+        return ObjectParity(step.kind, step.name, "equal", "made")
+
+    def _execute(self, step: SchemaStep, found: str | None) -> None:
+        statements = step.statements
+        if found is not None and found.endswith(INVALID):
+            # What an interrupted CREATE INDEX CONCURRENTLY leaves behind.
+            schema, _, name = step.name.partition(".")
+            self._attempt([_drop_index(TableName(schema, name))])
+        elif found is not None and found.endswith(NOT_VALID):
+            statements = statements[1:]
+        # Validating takes long and needs a weak lock only: not under the lock of what went before.
+        apart = step.concurrent or step.kind in {"foreign key", "check constraint"}
+        apart = apart or step.kind == "materialized view"
+        if apart:
+            for statement in statements:
+                self._attempt([statement])
+        else:
+            self._attempt(statements)
+
+    def _attempt(self, statements: Sequence[str]) -> None:
+        pause = threading.Event()
+        for attempt in range(ATTEMPTS):
+            conn = self._connection()
+            try:
+                if len(statements) == 1:
+                    conn.execute(statements[0].encode())
+                else:
+                    with conn.transaction():
+                        for statement in statements:
+                            conn.execute(statement.encode())
+            except _RETRYABLE:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                pause.wait(PAUSE_SECONDS)
+            else:
+                return
+
+    def _connection(self) -> Connection:
+        conn: Connection | None = getattr(self.local, "conn", None)
+        if conn is None or conn.closed:
+            conn = self.connector.connect(role="target")
+            conn.execute("SELECT set_config('lock_timeout', %s, false)", [LOCK_TIMEOUT])
+            # Bodies may name what is made later; bodies are compared, not compiled, here.
+            conn.execute("SET check_function_bodies = off")
+            conn.execute("SET client_min_messages = error")
+            self.local.conn = conn
+            self.opened.append(conn)
+        return conn
+
+    def close(self) -> None:
+        """Close the workers' connections."""
+        for conn in self.opened:
+            conn.close()
+
+
+def _label(step: SchemaStep) -> str:
+    return f"{step.kind} {step.name}"
+
+
+def _is_broken(outcome: ObjectParity) -> bool:
+    return outcome.state == "failed"
+
+
+def _unfinished(step: SchemaStep, found: str) -> bool:
+    return found in {step.definition + NOT_VALID, step.definition + INVALID}
+
+
+def _drop_index(name: TableName) -> str:
+    return f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(*name)}"
+
+
+def _words(cause: psycopg.Error) -> str:
+    """The server's message. Not its detail, which may quote a row."""
+    diagnosis: Any = cause.diag
+    message = diagnosis.message_primary or type(cause).__name__
+    hint = f" ({diagnosis.message_hint})" if diagnosis.message_hint else ""
+    return f"{message}{hint}"

@@ -1,0 +1,234 @@
+"""Relation messages: what the tables of a stream look like at the time of their changes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from godwit.engines.postgres.connection import TEXT_COLUMNS, Session
+from godwit.engines.postgres.frames import (
+    IGNORE,
+    KEYED,
+    MULTISET,
+    Move,
+    Plan,
+    PrimitiveStage,
+    Rows,
+    Truncate,
+)
+from godwit.engines.postgres.text_columns import csv_batch
+from godwit.model.catalog import Table, TableName
+from godwit.model.changes import (
+    Format,
+    KeyMove,
+    Payload,
+    ShapeChange,
+    Stage,
+    TableChanges,
+    Truncation,
+)
+from godwit.model.mapping import TableMapping
+
+_CASCADE, _RESTART = 1, 2
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A Relation message; columns are (name, type oid, type modifier)."""
+
+    id: int
+    name: TableName
+    columns: tuple[tuple[str, int, int], ...]
+
+
+@dataclass
+class _Owner:
+    """What a plan belongs to."""
+
+    table: TableName
+    relation: TableName
+    columns: tuple[str, ...]
+    identity: tuple[str, ...]
+
+
+def parse_relation(message: bytes) -> Relation:
+    """Decode a Relation message."""
+    relation = struct.unpack_from(">I", message, 1)[0]
+    schema, name, rest = message[5:].split(b"\0", 2)
+    count = struct.unpack_from(">H", rest, 1)[0]
+    columns = []
+    p = 3
+    for _ in range(count):
+        end = rest.index(b"\0", p + 1)
+        oid, modifier = struct.unpack_from(">Ii", rest, end + 1)
+        columns.append((rest[p + 1 : end].decode(), oid, modifier))
+        p = end + 9
+    # pg_catalog is sent as the empty name.
+    where = TableName(schema.decode() or "pg_catalog", name.decode())
+    return Relation(relation, where, tuple(columns))
+
+
+def snapshot_test(token: str) -> Callable[[int], bool]:
+    """A test whether a transaction (32-bit xid) is visible in a ``pg_snapshot``."""
+    low, high, running = token.split(":")
+    xmin, xmax = int(low), int(high)
+    active = {int(x) for x in running.split(",") if x}
+
+    def visible(xid: int) -> bool:
+        # The stream tells the low half; the snapshot's epoch is the right one or a neighbour of it.
+        full = (xmax & ~0xFFFFFFFF) | xid
+        if full > xmax + (1 << 31):
+            full -= 1 << 32
+        elif full < xmax - (1 << 31):
+            full += 1 << 32
+        return full < xmin or (full < xmax and full not in active)
+
+    return visible
+
+
+class Relations:
+    """Keeps the plans of a stream and turns its stages into the model's."""
+
+    def __init__(
+        self,
+        session: Session,
+        mappings: Sequence[TableMapping],
+        marks: Mapping[TableName, str],
+        format: Format,
+    ) -> None:
+        self.plans: dict[int, Plan] = {}
+        self._session = session
+        self._tables = {m.source.name: m.source for m in mappings}
+        self._parts = {p.name: m.source for m in mappings for p in m.source.parts}
+        self._marks = marks
+        self._format = format
+        self._types: dict[tuple[int, int], str] = {}
+        self._known: dict[int, Relation] = {}
+
+    def close(self) -> None:
+        """Close the session that looks types up."""
+        self._session.close()
+
+    def seen(self, message: bytes) -> ShapeChange | None:
+        """A Relation message came: make its plan; a shape that isn't the migration's is a stage."""
+        relation = parse_relation(message)
+        if self._known.get(relation.id) == relation:
+            return None
+        self._known[relation.id] = relation
+        table = self._tables.get(relation.name) or self._parts.get(relation.name)
+        difference = ""
+        if table is None:
+            table = self._root(relation)
+            difference = f"partition {relation.name} was added"
+        if table is None:
+            self.plans[relation.id] = Plan(IGNORE)
+            return None
+        difference = difference or self._difference(relation, table)
+        if difference:
+            self.plans[relation.id] = Plan(IGNORE)
+            return ShapeChange(table.name, difference)
+        self.plans[relation.id] = self._plan(relation, table)
+        return None
+
+    def _root(self, relation: Relation) -> Table | None:
+        """The captured table that a relation nobody has heard of is a partition of, if any."""
+        row = self._session.execute(
+            "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE c.oid = pg_partition_root(%s::oid) AND c.oid <> %s::oid",
+            [relation.id, relation.id],
+        ).fetchone()
+        return self._tables.get(TableName(*row)) if row else None
+
+    def _plan(self, relation: Relation, table: Table) -> Plan:
+        names = tuple(name for name, _, _ in relation.columns)
+        owner = _Owner(table.name, relation.name, names, table.identity)
+        mark = self._marks.get(table.name)
+        skip = snapshot_test(mark) if mark else None
+        if not table.identity:
+            return Plan(MULTISET, skip=skip, owner=owner)
+        serial = not all(table.column(c).byte_equal for c in table.identity)
+        keys = tuple(names.index(c) for c in table.identity)
+        return Plan(KEYED, keys, serial, skip, owner)
+
+    def _difference(self, relation: Relation, table: Table) -> str:
+        """How the relation differs from the table as the migration knows it; empty = not at all."""
+        expected = {c.name: c.native for c in table.stored_columns}
+        actual = {name: self._type(oid, mod) for name, oid, mod in relation.columns}
+        parts = [f"column {c} was added" for c in actual if c not in expected]
+        parts += [f"column {c} was dropped" for c in expected if c not in actual]
+        parts += [
+            f"column {c} changed from {expected[c]} to {actual[c]}"
+            for c in actual
+            if c in expected and expected[c] != actual[c]
+        ]
+        return ", ".join(parts)
+
+    def _type(self, oid: int, modifier: int) -> str:
+        key = oid, modifier
+        if key not in self._types:
+            query = "SELECT format_type(%s::oid, %s)"
+            row = self._session.execute(query, [oid, modifier]).fetchone()
+            assert row is not None
+            self._types[key] = row[0]
+        return self._types[key]
+
+    def stages(self, primitive: Sequence[PrimitiveStage]) -> tuple[Stage, ...]:
+        """The stages of a batch in the words of the model."""
+        result: list[Stage] = []
+        for stage in primitive:
+            if isinstance(stage, list):
+                result += [self._changes(rows) for rows in stage]
+            elif isinstance(stage, Move):
+                result.append(self._move(stage))
+            elif isinstance(stage, Truncate):
+                result += self._truncation(stage)
+            elif isinstance(stage, ShapeChange):
+                result.append(stage)
+        return tuple(result)
+
+    def _changes(self, rows: Rows) -> TableChanges:
+        owner = rows.plan.owner
+        assert isinstance(owner, _Owner)
+        keyed = rows.plan.mode == KEYED
+        gone = owner.identity if keyed else owner.columns
+        return TableChanges(
+            owner.table,
+            inserts=self._payload(owner.columns, *rows.inserts),
+            updates=tuple(
+                p
+                for known, count, data in rows.updates
+                if (p := self._payload(tuple(owner.columns[i] for i in known), count, data))
+            ),
+            deletes=self._payload(gone, *rows.deletes),
+            cancelled=self._payload(gone, *rows.cancelled),
+        )
+
+    def _move(self, move: Move) -> KeyMove:
+        owner = move.plan.owner
+        assert isinstance(owner, _Owner)
+        old = self._payload(owner.identity, 1, move.old)
+        new = self._payload(tuple(owner.columns[i] for i in move.columns), 1, move.row)
+        assert old is not None
+        assert new is not None
+        return KeyMove(owner.table, old, new)
+
+    def _truncation(self, stage: Truncate) -> list[Stage]:
+        """Whole tables by their name; partitions by theirs, unless their table is among them."""
+        plans = [self.plans[r] for r in stage.relations if r in self.plans]
+        plans = [p for p in plans if p.skip is None or not p.skip(stage.xid)]
+        owners = [p.owner for p in plans if isinstance(p.owner, _Owner)]
+        whole = {o.table for o in owners if o.table == o.relation}
+        parts = {o.relation for o in owners if o.table not in whole}
+        names = tuple(sorted(whole | parts))
+        if not names:
+            return []
+        options = stage.options
+        return [Truncation(names, bool(options & _CASCADE), bool(options & _RESTART))]
+
+    def _payload(self, columns: tuple[str, ...], rows: int, data: bytes) -> Payload | None:
+        if not rows:
+            return None
+        if self._format == TEXT_COLUMNS:
+            return Payload(columns, rows, csv_batch(columns, data, rows))
+        return Payload(columns, rows, data)

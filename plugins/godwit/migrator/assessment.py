@@ -1,0 +1,47 @@
+"""What a migration would come to, without writing anything on either side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from godwit.migrator.outcome import Assessment, TableSize
+from godwit.migrator.planning import grouped
+from godwit.model.definition import resolve
+
+if TYPE_CHECKING:
+    from godwit.migrator.migration import Migrator
+
+
+def assess(migrator: Migrator) -> Assessment:
+    """Findings of both endpoints, the mappings and the settings; the size of the work."""
+    definition, source, target = migrator.definition, migrator.source, migrator.target
+    catalog = source.catalog(definition.selects, objects=True)
+    resolution = resolve(definition, catalog)
+    mappings = resolution.mappings
+    schema = target.plan_schema(catalog, mappings)
+    findings = [
+        *definition.findings,
+        *resolution.findings,
+        *source.check(migrator.name, [m.source for m in mappings], capture=migrator.captures),
+        *target.check(migrator.name, mappings),
+        *schema.findings,
+    ]
+    for finding in findings:
+        migrator.tell("finding", finding)
+    bundles = migrator.plan(mappings) if migrator.loads else []
+    chunks = grouped(c for b in bundles for c in b.chunks)
+    sizes = tuple(
+        TableSize(
+            table=str(m.source.name),
+            target=str(m.target),
+            rows=m.source.rows,
+            bytes=m.source.bytes,
+            chunks=len(chunks.get(m.source.name, ())),
+            identity=m.source.identity,
+            capture=m.source.capture,
+        )
+        for m in mappings
+    )
+    objects = Counter(step.kind for step in schema.steps)
+    return Assessment(migrator.name, tuple(findings), sizes, dict(objects), len(bundles))

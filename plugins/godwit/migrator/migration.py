@@ -1,0 +1,360 @@
+"""The migrator: what a DAG task or a command calls. Every method may be repeated at any time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from godwit.errors import CaptureLostError, LoadError, StoppedError
+from godwit.migrator import assessment, standing
+from godwit.migrator.opened import OpenMigration
+from godwit.migrator.outcome import Instance
+from godwit.migrator.planning import tell_plan, tell_tables
+from godwit.migrator.refusals import refuse, refuse_after_cutover, refuse_failed
+from godwit.model.report import SchemaReport
+from godwit.protocols import ErrorPolicy
+from godwit.steps import apply, cutover, load, schema, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from godwit.migrator.outcome import Assessment, Status
+    from godwit.model.changes import Position
+    from godwit.model.chunks import Bundle, LoadedChunk
+    from godwit.model.mapping import TableMapping
+    from godwit.model.report import Finding, ValidationReport
+
+#: A session writes its sign of life more often than this.
+ALIVE_SECONDS = 15.0
+
+
+class Migrator(OpenMigration):
+    """One migration. A context manager: connections are opened when needed, closed at the end.
+
+    Args:
+        definition: what is to be done.
+        connections: looks up connections by id.
+        reporter: is told what happens.
+        stop: asked often; True ends the current method at its next safe place with StoppedError
+            (a streaming session without an end just ends).
+    """
+
+    # -- before the rows
+
+    def configure_endpoints(self) -> list[Finding]:
+        """Check both endpoints and the mappings; make the control tables.
+
+        Raises:
+            EndpointError: something has to be put right first; the findings say what.
+            DefinitionError: mappings were changed while the migration is under way.
+        """
+        self.phase("configure_endpoints")
+        spec = self.definition
+        ends = {"source": spec.source.conn_id, "target": spec.target.conn_id}
+        self.tell("migration", {"migration_type": spec.migration_type, **ends})
+        findings = self.resolve()
+        refuse(self.name, self._told(findings))
+        tables = [m.source for m in self.mappings]
+        checks = [
+            *self.source.check(self.name, tables, capture=self.captures),
+            *self.target.check(self.name, self.mappings),
+        ]
+        refuse(self.name, self._told(checks))
+        return [*findings, *checks]
+
+    def provision_instance(self) -> Instance:
+        """The streams, memory and queue of the replication instance."""
+        spec = self.definition
+        instance = Instance(
+            name=spec.instance_name,
+            instance_class=spec.replication_instance.instance_class,
+            streams=spec.streams,
+            memory_mb=spec.memory_mb,
+            queue=spec.replication_instance.queue,
+            slots=spec.streams,
+        )
+        self.tell("instance", {**vars(instance), "state": "ready"})
+        return instance
+
+    def convert_schema(self) -> SchemaReport:
+        """Make what must be there before the rows; what exists and is equal is kept.
+
+        Tables that are to be dropped and made again are dropped only while nothing is loaded.
+        """
+        self.phase("convert_schema")
+        refuse_after_cutover(self.name, cut_over=self.cut_over())
+        if not self.loads:
+            return SchemaReport(())
+        if self.definition.task_settings.prep_mode == "DROP_AND_CREATE" and not self.begun():
+            self.target.drop_tables(self.mappings)
+        return self._convert("pre")
+
+    def open_capture(self) -> str | None:
+        """Open the capture; returns the low watermark, None for full-load migrations.
+
+        The first low watermark stays, whoever repeats this.
+
+        Raises:
+            CaptureLostError: the migration has begun, but its capture is gone.
+            LoadError: rows were loaded before there was a capture.
+        """
+        if not self.captures:
+            return None
+        control = self.control
+        control.install()
+        low = control.progress().low
+        if low is not None:
+            self._capture_stands()
+            return low
+        if control.loaded():
+            raise LoadError(
+                "rows were loaded before there was a capture",
+                where=self.name,
+                why="changes made on the source meanwhile are in no log that we can read",
+                hint="`godwit cleanup` and start again, with a target table prep mode that empties",
+            )
+        position = self.source.open_capture(self.name, [m.source for m in self.mappings])
+        control.set_low(position)
+        return control.progress().low
+
+    def plan_chunks(self) -> list[Bundle]:
+        """The chunks of the load, bundled for tasks; opens the capture first.
+
+        The first plan stays: a repeated call returns the stored one, finished chunks included.
+        """
+        self.phase("plan_chunks")
+        refuse_after_cutover(self.name, cut_over=self.cut_over())
+        self.control.install()
+        self.open_capture()
+        if not self.loads:
+            return []
+        bundles = self.control.plan()
+        if bundles is None:
+            bundles = self.control.save_plan(self.plan(self.mappings))
+        tell_plan(self, bundles)
+        return list(bundles)
+
+    def plan(self, mappings: Sequence[TableMapping]) -> list[Bundle]:
+        """Cut tables into chunks and bundle them. Writes nothing."""
+        raise NotImplementedError
+
+    # -- the rows
+
+    def load(self, bundle: Bundle) -> list[LoadedChunk]:
+        """Load the chunks of a bundle that the ledger doesn't have yet; returns all of its lines."""
+        self.check_stop()
+        return load.load_bundle(
+            self.source,
+            self.target,
+            self.control,
+            bundle,
+            self.mappings,
+            report=self.reporter,
+            stop=self.asked_to_stop,
+        )
+
+    def finish_load(self) -> None:
+        """Note that every chunk of the plan is loaded.
+
+        Raises:
+            LoadError: some are not; they are named.
+        """
+        if not self.loads or self.done("full_load"):
+            return
+        plan = self.control.plan()
+        ledger = self.control.loaded()
+        left = [c.label for b in plan or () for c in b.chunks if c.id not in ledger]
+        if plan is None or left:
+            raise LoadError(
+                f"{len(left)} chunks are not loaded" if plan is not None else "nothing is planned",
+                where=", ".join(left[:5]) or self.name,
+                why="a task that loads them failed or has not run",
+                hint="run or clear the failed load tasks, then this step again",
+            )
+        self.note_done("full_load")
+        tell_tables(self, "loaded")
+
+    def load_window(self, start: datetime, end: datetime) -> list[LoadedChunk]:
+        """Replace the rows of the half-open window [start, end) of the definition's window column.
+
+        Safe to repeat: a window is replaced as a whole.
+        """
+        self.phase("load_window")
+        raise NotImplementedError
+
+    # -- the changes
+
+    def catch_up(self) -> apply.SessionSummary:
+        """Make the row identities' keys, then apply to the high watermark, taken now.
+
+        From there on the target is exact. A full-load migration has no changes to apply.
+
+        Raises:
+            LoadError: chunks are missing.
+            StoppedError: asked to stop before the high watermark.
+        """
+        self.phase("catch_up")
+        self.finish_load()
+        if self.loads and not self.done("keys"):
+            refuse_failed(self._convert("key"))
+            self.note_done("keys")
+        if not self.captures:
+            return _nothing_applied("")
+        self.open_capture()
+        progress = self.control.progress()
+        if standing.settled(self, progress):
+            # No session of ours: it would fence the one that follows.
+            return _nothing_applied(progress.checkpoint or "")
+        if progress.settled is None:
+            apply.settle(self.source, self.control, self.source.position())
+            progress = self.control.progress()
+        summary = self._session(self.source.parse_position(progress.settled or ""))
+        tell_tables(self, "following")
+        return summary
+
+    def finish_schema(self) -> SchemaReport:
+        """Make what comes after the rows, then compare object by object."""
+        self.phase("finish_schema")
+        if not self.loads:
+            return SchemaReport(())
+        report = self._convert("post")
+        if not report.count("failed") and not report.count("missing"):
+            self.note_done("finish_schema")
+        return report
+
+    def follow(self, until: Position | None = None) -> apply.SessionSummary:
+        """Apply changes until `until`, the cutover's position, or the request to stop.
+
+        Raises:
+            StoppedError: asked to stop before `until`.
+        """
+        self.phase("follow")
+        return self._session(until)
+
+    def drain(self) -> apply.SessionSummary | None:
+        """Apply everything committed until now, where that is left to us.
+
+        None when a session is already at it, or there is nothing to follow.
+        """
+        if not self.captures or not self.consistent() or self.cut_over() or self.session_alive():
+            return None
+        return self.follow(self.source.position())
+
+    # -- the end
+
+    def validate(self, *, repair: bool = False) -> ValidationReport:
+        """Compare every table by content; with `repair`, make the target right."""
+        self.phase("validate")
+        settings = self.definition.validation
+        return validate.validate(
+            self.source,
+            self.target,
+            self.control,
+            self.mappings,
+            report=self.reporter,
+            repair=repair or settings.repair,
+            rows_per_range=settings.rows_per_range,
+            failure_limit=settings.failure_limit,
+            table_failure_limit=settings.table_failure_limit,
+            stop=self.asked_to_stop,
+        )
+
+    def cutover(self, *, dry_run: bool = False) -> cutover.CutoverReport:
+        """Switch over, or only look at the gates.
+
+        Raises:
+            CutoverError: a gate is closed; the source goes on as before.
+        """
+        self.phase("cutover")
+        raise NotImplementedError
+
+    def fall_back(self) -> list[str]:
+        """Undo a cutover: the source takes writes again."""
+        self.phase("fall_back")
+        raise NotImplementedError
+
+    def cleanup(self, *, control_tables: bool = True) -> list[str]:
+        """Remove the capture and the instance, and the control tables when asked.
+
+        Returns:
+            What was removed. Safe to repeat.
+        """
+        self.phase("cleanup")
+        removed = list(self.source.drop_capture(self.name)) if self.captures else []
+        if control_tables:
+            self.control.drop(everything=True)
+            self.forget_mappings()
+            removed.append("control tables")
+        self.tell("instance", {"name": self.definition.instance_name, "state": "removed"})
+        return removed
+
+    def status(self) -> Status:
+        """Where the migration stands. Writes nothing."""
+        return standing.standing(self)
+
+    def assess(self) -> Assessment:
+        """What the migration would come to. Writes nothing on either side."""
+        self.phase("assess")
+        return assessment.assess(self)
+
+    # -- questions
+
+    def consistent(self) -> bool:
+        """The checkpoint has passed the high watermark: the target is exact."""
+        return standing.settled(self, self.control.progress())
+
+    def cut_over(self, journal: Mapping[str, str] | None = None) -> bool:
+        """The migration has been cut over (and not fallen back)."""
+        raise NotImplementedError
+
+    def session_alive(self) -> bool:
+        """Somebody applies changes: the capture is read, and the session has shown itself lately."""
+        if not self.source.capture_status(self.name).active:
+            return False
+        seen = self.control.progress().session_at
+        return seen is not None and (datetime.now(UTC) - seen).total_seconds() < ALIVE_SECONDS
+
+    # -- private
+
+    def _told(self, findings: list[Finding]) -> list[Finding]:
+        for finding in findings:
+            self.tell("finding", finding)
+        return findings
+
+    def _convert(self, phase: str) -> SchemaReport:
+        raise NotImplementedError
+
+    def _session(self, until: Position | None) -> apply.SessionSummary:
+        settings = self.definition.task_settings
+        batch_bytes = settings.batch_bytes or apply.DEFAULT_BATCH_BYTES
+        session = apply.Session(
+            self.source,
+            self.target,
+            self.control,
+            self.name,
+            self.mappings,
+            ErrorPolicy(**settings.error_policy),
+            self.reporter,
+            stop=self.asked_to_stop,
+            batch_bytes=min(batch_bytes, self.definition.batch_bytes),
+            until=until,
+        )
+        summary = session.run()
+        if until is not None and summary.reason == "stopped":
+            raise StoppedError("asked to stop", where=self.name, hint="run it again to go on")
+        return summary
+
+    def _capture_stands(self) -> None:
+        status = self.source.capture_status(self.name)
+        if status.exists and not status.lost:
+            return
+        raise CaptureLostError(
+            "the capture of this migration is lost" if status.exists else "the capture is gone",
+            where=self.name,
+            why=status.detail or "it was removed on the source",
+            hint="`godwit cleanup` and start again: the tables must be loaded again",
+        )
+
+
+def _nothing_applied(position: str) -> apply.SessionSummary:
+    return apply.SessionSummary(position, "reached", 0, 0, 0, 0, 0.0, None, None)

@@ -1,0 +1,339 @@
+"""The CDC session: read the source's log, apply it to the target, confirm what is durable.
+
+Two threads work hand in hand: one reads and nets out, the other applies. As soon as the applier is
+free it takes whatever whole transactions have arrived: a quiet source is followed within
+milliseconds, a busy one in large batches, and no window has to be chosen.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from godwit.errors import GodwitError, StoppedError
+from godwit.failpoints import failpoint
+from godwit.model.catalog import TableName
+from godwit.model.changes import ChangeBatch, Format, Idle, Payload, Position
+from godwit.model.mapping import TableMapping
+from godwit.protocols import (
+    Applied,
+    Applier,
+    ChangeStream,
+    Control,
+    ErrorPolicy,
+    Reporter,
+    Source,
+    Target,
+    Wanted,
+)
+from godwit.steps.handoff import Handoff
+from godwit.steps.lag import Lag
+from godwit.steps.reshape import Reshape
+
+#: Seconds between reports, and between looks at the capture's health.
+REPORT = 1.0
+HEALTH = 30.0
+#: A broken connection is opened again after these seconds, so many times without progress.
+RETRY_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0)
+ROLE = "apply"
+DEFAULT_BATCH_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class SessionSummary:
+    """What a session did.
+
+    Attributes:
+        position: applied up to here.
+        reason: why it ended: ``reached`` (its position), ``stopped`` (asked to).
+        transactions, changes, batches, rows: applied by this session.
+        seconds: duration.
+        lag_p50, lag_p99: seconds from commit on the source to visible on the target, of the
+            transactions that were followed live; None when there were none.
+        exceptions: rows refused and logged. suspended: tables taken out.
+    """
+
+    position: str
+    reason: str
+    transactions: int
+    changes: int
+    batches: int
+    rows: int
+    seconds: float
+    lag_p50: float | None
+    lag_p99: float | None
+    exceptions: int = 0
+    suspended: tuple[TableName, ...] = ()
+
+
+@dataclass
+class Session:
+    """Everything a CDC session works with."""
+
+    source: Source
+    target: Target
+    control: Control
+    migration: str
+    mappings: Sequence[TableMapping]
+    policy: ErrorPolicy
+    report: Reporter
+    stop: Callable[[], bool] = lambda: False
+    batch_bytes: int = DEFAULT_BATCH_BYTES
+    #: Where it ends; None = at the control tables' stop position, or never.
+    until: Position | None = None
+    lag: Lag = field(default_factory=Lag)
+    transactions: int = 0
+    changes: int = 0
+    batches: int = 0
+    rows: int = 0
+    exceptions: int = 0
+    suspended: tuple[TableName, ...] = ()
+    position: Position | None = None
+    _settled: str | None = None
+    _stop_at: str | None = None
+    _reported: float = 0.0
+    _progressed: bool = False
+
+    def run(self) -> SessionSummary:
+        """Apply until the position is reached, a stop is asked for, or something fails for good.
+
+        Raises:
+            StoppedError: never; being stopped is a normal end (reason ``stopped``).
+            GodwitError: what cannot be got over; the checkpoint tells how far it came.
+        """
+        began = time.monotonic()
+        epoch = self.control.take_epoch(ROLE)
+        failures = 0
+        while True:
+            self._progressed = False
+            try:
+                reason = self._once(epoch)
+                break
+            except GodwitError as cause:
+                failures = 0 if self._progressed else failures + 1
+                if not cause.retryable or failures > len(RETRY_SECONDS):
+                    raise
+                wait = RETRY_SECONDS[max(failures - 1, 0)]
+                self.report.event(
+                    "session", {"mode": "reconnecting", "error": str(cause), "seconds": wait}
+                )
+                if self._pause(wait):
+                    reason = "stopped"
+                    break
+        self._tell(time.monotonic(), final=True)
+        return SessionSummary(
+            position=str(self.position or ""),
+            reason=reason,
+            transactions=self.transactions,
+            changes=self.changes,
+            batches=self.batches,
+            rows=self.rows,
+            seconds=time.monotonic() - began,
+            lag_p50=self.lag.quantile(0.5),
+            lag_p99=self.lag.quantile(0.99),
+            exceptions=self.exceptions,
+            suspended=self.suspended,
+        )
+
+    def _pause(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        waiter = threading.Event()
+        while time.monotonic() < deadline:
+            if self.stop():
+                return True
+            waiter.wait(0.05)
+        return False
+
+    def _once(self, epoch: object) -> str:
+        """One connection to both sides; returns why it ended."""
+        progress = self.control.progress()
+        if progress.checkpoint is None:
+            raise GodwitError(
+                "there is no checkpoint to start from",
+                where=f"migration {self.migration}",
+                hint="open the capture first (the step before the full load does)",
+            )
+        start = self.source.parse_position(progress.checkpoint)
+        self.position, self._settled, self._stop_at = start, progress.settled, progress.stop_at
+        if self._reached(start):
+            return "reached"
+        out = self.control.suspended()
+        mappings = [m for m in self.mappings if m.source.name not in out]
+        marks = {
+            line.chunk.table: line.mark
+            for line in self.control.loaded().values()
+            if line.mark is not None
+        }
+        format = choose_change_format(self.source, self.target, mappings)
+        reshape = Reshape(self.source, mappings, format, self._read_again)
+        applier = self.target.applier(
+            self.migration,
+            mappings,
+            format,
+            epoch,  # type: ignore[arg-type]
+            self.policy,
+            reshape.reselect,
+        )
+        try:
+            stream = self.source.stream(
+                self.migration, start, mappings, format, marks, batch_bytes=self.batch_bytes
+            )
+            return self._follow(stream, applier, reshape)
+        finally:
+            applier.close()
+
+    def _read_again(
+        self, mapping: TableMapping, keys: Payload, format: Format
+    ) -> tuple[Payload, Payload]:
+        """Rows as the source has them now: until the log has reached that moment the target is
+        ahead of it, so changes are applied idempotently up to there.
+        """
+        result = self.source.rows_by_key(mapping, keys, format)
+        settle(self.source, self.control, self.source.position())
+        return result
+
+    def _follow(self, stream: ChangeStream, applier: Applier, reshape: Reshape) -> str:
+        handoff = Handoff()
+        reader = threading.Thread(
+            target=_read, args=(stream, handoff), name="godwit-read", daemon=True
+        )
+        reader.start()
+        try:
+            while True:
+                item = handoff.take(0.1)
+                if self.stop():
+                    return "stopped"
+                if item is None:
+                    continue
+                if isinstance(item, Idle):
+                    applied = applier.idle(item.position)
+                    self.position = item.position
+                    self.lag.caught_up()
+                else:
+                    applied = self._apply(item, applier, reshape)
+                self._note(applied, stream)
+                if self._reached(self.position) and not (
+                    isinstance(item, ChangeBatch) and not item.final
+                ):
+                    return "reached"
+                self._tell(time.monotonic())
+        finally:
+            handoff.close()
+            reader.join(10)
+            durable = applier.close()
+            if durable is not None:
+                stream.confirm(durable)
+            stream.close()
+
+    def _apply(self, batch: ChangeBatch, applier: Applier, reshape: Reshape) -> Applied:
+        failpoint("apply.before_batch")
+        batch, whole = reshape.batch(batch)
+        exact = whole and self._exact()
+        applied = applier.apply(batch, exact=exact)
+        self.changes += batch.changes
+        self.rows += applied.rows
+        if batch.final:
+            self.batches += 1
+            self.transactions += batch.transactions
+            self.position = batch.position
+            self._progressed = True
+            self.lag.add(batch.commits, time.time())
+        return applied
+
+    def _exact(self) -> bool:
+        """The target had reached `settled` before this batch."""
+        if self._settled is None or self.position is None:
+            return False
+        return self.position.includes(self.source.parse_position(self._settled))
+
+    def _note(self, applied: Applied, stream: ChangeStream) -> None:
+        if applied.durable is not None:
+            stream.confirm(applied.durable)
+        self.exceptions += applied.exceptions
+        self.suspended += applied.suspended
+        for table in applied.suspended:
+            self.report.event("suspended", {"table": str(table)})
+        if applied.settled is not None:
+            self._settled = applied.settled
+        if applied.durable is not None or applied.stop_at is not None:
+            self._stop_at = applied.stop_at
+
+    def _reached(self, position: Position | None) -> bool:
+        if position is None:
+            return False
+        if self.until is not None and position.includes(self.until):
+            return True
+        return self._stop_at is not None and position.includes(
+            self.source.parse_position(self._stop_at)
+        )
+
+    def _tell(self, now: float, *, final: bool = False) -> None:
+        if not final and now - self._reported < REPORT:
+            return
+        self._reported = now
+        self.report.event(
+            "session",
+            {
+                "mode": "follow" if self._exact() else "catch-up",
+                "position": str(self.position or ""),
+                "transactions": self.transactions,
+                "changes": self.changes,
+                "batches": self.batches,
+                "rows": self.rows,
+                "exceptions": self.exceptions,
+                "suspended": [str(t) for t in self.suspended],
+                **self.lag.report(),
+            },
+        )
+
+
+def _read(stream: ChangeStream, handoff: Handoff) -> None:
+    """The reading thread."""
+    try:
+        while not handoff.closed:
+            item = stream.read(handoff.wanted)
+            if item is not None:
+                handoff.put(item)
+    except BaseException as cause:  # noqa: BLE001 - handed over to the applying thread, raised there
+        handoff.fail(cause)
+
+
+def settle(source: Source, control: Control, position: Position) -> None:
+    """Move the settled position forward to `position`; it never moves back."""
+    current = control.progress().settled
+    if current is None or not source.parse_position(current).includes(position):
+        control.set_settled(position)
+
+
+def choose_change_format(
+    source: Source, target: Target, mappings: Sequence[TableMapping]
+) -> Format:
+    """The first format both ends share; a columnar one when any table is reshaped on its way.
+
+    Raises:
+        GodwitError: they share none.
+    """
+    plain = all(m.plain_changes for m in mappings)
+    theirs = target.change_formats(mappings)
+    for format in source.change_formats(mappings):
+        if format in theirs and (plain or format.columnar):
+            return format
+    raise GodwitError(
+        "source and target share no format for changes",
+        where=f"{source.engine} → {target.engine}",
+        hint="use migration_type full-load for this pair",
+    )
+
+
+__all__ = [
+    "DEFAULT_BATCH_BYTES",
+    "ROLE",
+    "Session",
+    "SessionSummary",
+    "StoppedError",
+    "Wanted",
+    "choose_change_format",
+    "settle",
+]

@@ -1,0 +1,412 @@
+"""Full load: cutting the tables into bundles of chunks, and loading a bundle.
+
+Chunks are read in any order, each in its own snapshot; the log, replayed from before the first one,
+makes the sum exact. What was committed is in the target's ledger, and is never loaded twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+
+from godwit.errors import DefinitionError, LoadError, StoppedError
+from godwit.model.catalog import TableName
+from godwit.model.changes import Format
+from godwit.model.chunks import Bundle, Chunk, LoadedChunk, chunk_id
+from godwit.model.mapping import TableMapping
+from godwit.protocols import Control, Epoch, Reporter, RowStream, Source, Target
+
+MB = 1 << 20
+#: A stream moves 50 … 150 MB a second; a mapped task is worth its start from some ten seconds on.
+BUNDLE_BYTES = 768 * MB
+LEAST_BUNDLE_BYTES = 64 * MB
+#: One statement, one snapshot, one retry.
+CHUNK_BYTES = 256 * MB
+ROWS_PER_CHUNK = 4_000_000
+#: What a chunk costs besides its bytes: statements, commit, and its share of a connection.
+CHUNK_COST = 4 * MB
+MOST_BUNDLES = 1000
+#: Pieces per stream that keep every stream busy until the end.
+PIECES_PER_STREAM = 4
+
+
+# -- the road
+
+
+def choose_format(source: Source, target: Target, mapping: TableMapping) -> tuple[Format, str]:
+    """The road a table's rows take, and why.
+
+    Raises:
+        LoadError: source and target have no format in common.
+    """
+    names = [c.source for c in mapping.columns if c.source is not None]
+    offered = source.formats(mapping.source, names)
+    accepted = target.formats(mapping)
+    common = [f for f in offered if f in accepted]
+    if not mapping.plain_load:
+        shaped = ", ".join(c.target for c in mapping.columns if not c.plain)
+        common = [f for f in common if f.columnar]
+        why = f"columns are transformed: {shaped}"
+    elif common and common[0] != offered[0]:
+        why = f"{offered[0].name} is ruled out: column types differ on the target"
+    else:
+        why = "the fastest form the source has for these types"
+    if not common:
+        raise LoadError(
+            "source and target share no format for this table",
+            where=str(mapping.source.name),
+            why=f"source: {_names(offered)}; target: {_names(accepted)}; {why}",
+            hint="exclude the table, or the columns whose types are not supported",
+        )
+    return common[0], why
+
+
+def _names(formats: Sequence[Format]) -> str:
+    return ", ".join(f.name for f in formats) or "none"
+
+
+class _Transformed:
+    """A stream of record batches on its way through the mapping."""
+
+    def __init__(self, rows: RowStream, mapping: TableMapping) -> None:
+        self.format = rows.format
+        self.columns = tuple(c.target for c in mapping.columns)
+        self._rows, self._mapping = rows, mapping
+
+    def __iter__(self) -> Iterator[bytes | pa.RecordBatch]:
+        from godwit.steps.transform import transform_rows
+
+        for batch in self._rows:
+            yield transform_rows(batch, self._mapping)
+
+    @property
+    def mark(self) -> str | None:
+        return self._rows.mark
+
+
+def shaped(rows: RowStream, mapping: TableMapping) -> RowStream:
+    """The rows as the target gets them."""
+    return _Transformed(rows, mapping) if rows.format.columnar else rows
+
+
+# -- planning
+
+
+def plan(
+    source: Source,
+    mappings: Sequence[TableMapping],
+    *,
+    migration: str,
+    streams: int = 1,
+    chunk_bytes: int | None = None,
+) -> list[Bundle]:
+    """Bundles that cover every table, in the order they should be started.
+
+    Args:
+        source: computes the bounds.
+        mappings: the tables.
+        migration: its name, part of every chunk's identity.
+        streams: how many bundles run at the same time.
+        chunk_bytes: largest chunk; None = by the migration's size.
+    """
+    total = sum(max(m.source.bytes, 0) for m in mappings)
+    share = max(total // max(streams * PIECES_PER_STREAM, 1), LEAST_BUNDLE_BYTES)
+    room = max(min(share, BUNDLE_BYTES), total // (MOST_BUNDLES * 9 // 10))
+    largest = chunk_bytes or max(min(CHUNK_BYTES, room), room // 4)
+    bundles: list[tuple[int, Bundle]] = []
+    loose: list[tuple[int, Chunk]] = []
+    for mapping in mappings:
+        planned = source.plan(mapping, rows_per_chunk=ROWS_PER_CHUNK, bytes_per_chunk=largest)
+        chunks = [(_identified(migration, mapping, chunk), kept) for chunk, kept in planned]
+        under_one = tuple(chunk for chunk, kept in chunks if kept)
+        if under_one:
+            bundle = Bundle(f"{mapping.source.name} blocks", under_one, shared_snapshot=True)
+            bundles.append((mapping.load_order, bundle))
+        loose += [(mapping.load_order, chunk) for chunk, kept in chunks if not kept]
+    bundles += _packed(loose, room)
+    bundles.sort(key=lambda item: (-item[0], -_cost(item[1].chunks)))
+    return _at_most(MOST_BUNDLES, [bundle for _order, bundle in bundles])
+
+
+def _identified(migration: str, mapping: TableMapping, chunk: Chunk) -> Chunk:
+    table = mapping.source
+    identity = chunk_id(
+        migration,
+        f"{table.name}@{table.incarnation}",
+        mapping.signature,
+        chunk.part,
+        chunk.how,
+        chunk.columns,
+        chunk.lower,
+        chunk.upper,
+    )
+    return replace(chunk, id=identity)
+
+
+def _cost(chunks: Sequence[Chunk]) -> int:
+    return sum(c.bytes + CHUNK_COST for c in chunks)
+
+
+def _packed(chunks: Sequence[tuple[int, Chunk]], room: int) -> Iterator[tuple[int, Bundle]]:
+    """Chunks of one load order side by side in bundles of at most `room`; neighbours stay so."""
+    ordered = sorted(chunks, key=lambda item: -item[0])
+    for order, group in groupby(ordered, key=lambda item: item[0]):
+        gathered: list[Chunk] = []
+        for _order, chunk in group:
+            if gathered and _cost([*gathered, chunk]) > room:
+                yield order, _bundle(gathered)
+                gathered = []
+            gathered.append(chunk)
+        if gathered:
+            yield order, _bundle(gathered)
+
+
+def _bundle(chunks: Sequence[Chunk]) -> Bundle:
+    first = chunks[0]
+    tables = dict.fromkeys(c.table for c in chunks)
+    if len(chunks) == 1:
+        return Bundle(first.label, (first,))
+    if len(tables) > 1:
+        return Bundle(f"{first.table} and {len(tables) - 1} more tables", tuple(chunks))
+    last = chunks[-1]
+    merged = replace(first, upper=last.upper) if first.part == last.part else None
+    if merged and first.how == "key":
+        return Bundle(merged.label, tuple(chunks))
+    return Bundle(f"{first.table} ({len(chunks)} parts)", tuple(chunks))
+
+
+def _at_most(most: int, bundles: list[Bundle]) -> list[Bundle]:
+    """Join neighbours until Airflow can map them; bundles with a snapshot stay alone."""
+    while len(bundles) > most:
+        joined: list[Bundle] = []
+        for bundle in bundles:
+            last = joined[-1] if joined else None
+            full = last is None or len(joined) + len(bundles) <= most
+            if last is None or full or last.shared_snapshot or bundle.shared_snapshot:
+                joined.append(bundle)
+            else:
+                joined[-1] = _bundle([*last.chunks, *bundle.chunks])
+        if len(joined) == len(bundles):
+            raise DefinitionError(
+                f"the plan has {len(bundles)} bundles that cannot be joined",
+                why=f"a run has at most {most} mapped tasks, and each needs a snapshot of its own",
+                hint="set the source's long_snapshots to false, or split the migration",
+            )
+        bundles = joined
+    return bundles
+
+
+# -- loading
+
+
+def load_bundle(
+    source: Source,
+    target: Target,
+    control: Control,
+    bundle: Bundle,
+    mappings: Sequence[TableMapping],
+    *,
+    report: Reporter,
+    stop: Callable[[], bool],
+    streams: int = 1,
+) -> list[LoadedChunk]:
+    """Load the chunks of a bundle that the ledger doesn't have yet; returns all of its lines.
+
+    Args:
+        source, target, control: of the migration.
+        bundle: from the plan.
+        mappings: the migration's tables; a chunk of a table that isn't among them is an error.
+        report: hears of every chunk.
+        stop: asked before each chunk.
+        streams: chunks loaded at the same time.
+
+    Raises:
+        LoadError: a chunk could not be loaded; those committed before stay.
+        FencedError: a newer runner has taken a chunk over.
+        StoppedError: asked to stop; what was committed stays.
+    """
+    loader = _Loader(source, target, control, mappings, report, stop)
+    return loader.run(bundle, streams)
+
+
+class _Loader:
+    def __init__(
+        self,
+        source: Source,
+        target: Target,
+        control: Control,
+        mappings: Sequence[TableMapping],
+        report: Reporter,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._source, self._target, self._control = source, target, control
+        self._mappings = {m.source.name: m for m in mappings}
+        self._report, self._stop = report, stop
+        self._formats: dict[TableName, Format] = {}
+        self._lock = threading.Lock()
+        self._failed = threading.Event()
+
+    def run(self, bundle: Bundle, streams: int) -> list[LoadedChunk]:
+        suspended = self._control.suspended()
+        chunks = [c for c in bundle.chunks if c.table not in suspended]
+        epoch = None
+        if bundle.shared_snapshot and chunks:
+            # One fence for all: chunks of two runners would be chunks of two snapshots.
+            epoch = self._control.take_epoch(_role(chunks[0]))
+        ledger = self._control.loaded()
+        todo = [c for c in chunks if c.id not in ledger]
+        if epoch is not None and 0 < len(todo) < len(chunks):
+            ids = [c.id for c in chunks]
+            self._target.clear_rows(self._mapping(chunks[0]), ids, epoch)
+            ledger, todo = {}, chunks
+        shared = bundle.shared_snapshot and bool(todo)
+        with self._source.shared_snapshot() if shared else nullcontext() as snapshot:
+            fresh = self._each(todo, streams, epoch, snapshot)
+        done = {**ledger, **{line.chunk.id: line for line in fresh}}
+        return [done[c.id] for c in chunks]
+
+    def _each(
+        self, chunks: Sequence[Chunk], streams: int, epoch: Epoch | None, snapshot: str | None
+    ) -> list[LoadedChunk]:
+        if streams <= 1 or len(chunks) <= 1:
+            return [self._one(chunk, epoch, snapshot) for chunk in chunks]
+        with ThreadPoolExecutor(min(streams, len(chunks)), "godwit-load") as pool:
+            futures = [pool.submit(self._one, chunk, epoch, snapshot) for chunk in chunks]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            if any(f.done() and f.exception() for f in futures):
+                # The others end their chunk and begin no new one.
+                self._failed.set()
+        failures = [error for f in futures if (error := f.exception()) is not None]
+        # What stopped because of another's failure is not the news.
+        failures.sort(key=lambda error: isinstance(error, StoppedError))
+        if failures:
+            raise failures[0]
+        return [f.result() for f in futures]
+
+    def _one(self, chunk: Chunk, epoch: Epoch | None, snapshot: str | None) -> LoadedChunk:
+        if self._failed.is_set() or self._stop():
+            raise StoppedError("the load was asked to stop", where=f"before chunk {chunk.label}")
+        mapping = self._mapping(chunk)
+        format = self._format(mapping)
+        fence = epoch or self._control.take_epoch(_role(chunk))
+        with self._source.read(chunk, mapping, format, snapshot) as rows:
+            line = self._target.load(chunk, mapping, shaped(rows, mapping), fence)
+        self._report.event("chunk", _facts(line, format))
+        return line
+
+    def _mapping(self, chunk: Chunk) -> TableMapping:
+        mapping = self._mappings.get(chunk.table)
+        if mapping is None:
+            raise LoadError(
+                "the plan has a table that the migration no longer has",
+                where=f"chunk {chunk.label}",
+                why="table mappings or the source changed after the plan was made",
+                hint="`godwit cleanup` and start again, or take the change back",
+            )
+        return mapping
+
+    def _format(self, mapping: TableMapping) -> Format:
+        name = mapping.source.name
+        with self._lock:
+            known = self._formats.get(name)
+            if known is None:
+                known, why = choose_format(self._source, self._target, mapping)
+                self._formats[name] = known
+                self._report.event(
+                    "table", {"table": list(name), "format": known.name, "format_reason": why}
+                )
+        return known
+
+
+def _role(chunk: Chunk) -> str:
+    return f"load:{chunk.id}"
+
+
+# -- windows
+
+
+def load_window(
+    source: Source,
+    target: Target,
+    control: Control,
+    mapping: TableMapping,
+    column: str,
+    lower: str,
+    upper: str,
+    *,
+    report: Reporter,
+) -> LoadedChunk:
+    """Replace the rows whose source `column` lies in [lower, upper), in one commit.
+
+    Args:
+        source, target, control: of the migration.
+        mapping: the table.
+        column: of the source table.
+        lower, upper: as text both sides read.
+        report: hears of the window as of a chunk.
+
+    Raises:
+        LoadError: the column isn't mapped as it is, or a side refuses; nothing was changed.
+        FencedError: a newer runner loads the same window.
+    """
+    name = mapping.target_names.get(column)
+    if name is None or not any(c.target == name and c.plain for c in mapping.columns):
+        raise LoadError(
+            "the window's column does not arrive on the target as it is",
+            where=f"{mapping.source.name} column {column}",
+            why="it is missing, removed or transformed by a rule",
+            hint="name a column in load_window that the table mappings leave alone",
+        )
+    # A window of its own may be loaded beside others; the same one again fences the first.
+    epoch = control.take_epoch(f"window:{mapping.source.name}:{lower}:{upper}")
+    window = Chunk(
+        "", mapping.source.name, how="key", columns=(column,), lower=(lower,), upper=(upper,)
+    )
+    chunk = _identified(epoch.migration, mapping, window)
+    format, _why = choose_format(source, target, mapping)
+    started = time.monotonic()
+    with source.read(chunk, mapping, format) as rows:
+        arriving = _Counted(shaped(rows, mapping))
+        count = target.replace_window(mapping, name, lower, upper, arriving, epoch)
+    line = LoadedChunk(chunk, count, arriving.bytes, time.monotonic() - started)
+    report.event("chunk", _facts(line, format))
+    return line
+
+
+class _Counted:
+    """A stream that counts its bytes on the way."""
+
+    def __init__(self, rows: RowStream) -> None:
+        self.format, self.columns = rows.format, rows.columns
+        self.bytes = 0
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[bytes | pa.RecordBatch]:
+        for block in self._rows:
+            self.bytes += len(block) if isinstance(block, bytes) else block.nbytes
+            yield block
+
+    @property
+    def mark(self) -> str | None:
+        return self._rows.mark
+
+
+def _facts(line: LoadedChunk, format: Format) -> dict[str, Any]:
+    """What is told of a loaded chunk."""
+    return {
+        "id": line.chunk.id,
+        "table": list(line.chunk.table),
+        "label": line.chunk.label,
+        "rows": line.rows,
+        "bytes": line.bytes,
+        "seconds": round(line.seconds, 3),
+        "format": format.name,
+    }

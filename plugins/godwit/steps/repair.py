@@ -1,0 +1,87 @@
+"""Making rows on the target as the source has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+
+import pyarrow as pa
+
+from godwit.errors import LoadError
+from godwit.model.changes import Format, Payload
+from godwit.model.mapping import TableMapping
+from godwit.protocols import Control, Source, Target
+from godwit.steps.comparison import KEYS_AT_ONCE, Comparison, Pair, batches
+from godwit.steps.recheck import Outcome
+from godwit.steps.transform import transform_payload
+
+#: A row that changes while it is repaired may be repaired from a version already overtaken.
+ATTEMPTS = 5
+
+
+class Repair:
+    """Repairs rows by their identity, and looks at them again.
+
+    Args:
+        source, target, control: of the migration.
+        comparison: looks again.
+        following: changes are being applied meanwhile.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        target: Target,
+        control: Control,
+        comparison: Comparison,
+        *,
+        following: bool,
+    ) -> None:
+        self._source, self._target, self._control = source, target, control
+        self._comparison = comparison
+        self._following = following
+        self._epoch = control.take_epoch("repair")
+
+    def rows(self, pair: Pair, keys: Collection[str]) -> Outcome[str]:
+        """Make these rows right; returns those that still differ."""
+        outcome: Outcome[str] = Outcome(dict.fromkeys(keys, (None, None)))
+        for _ in range(ATTEMPTS):
+            for batch in batches(outcome.persisting, KEYS_AT_ONCE):
+                self._write(pair, batch)
+            outcome = self._comparison.recheck_rows(pair, list(outcome.persisting))
+            if not outcome.persisting:
+                break
+        return outcome
+
+    def _write(self, pair: Pair, keys: Iterable[str]) -> None:
+        mapping = pair.mapping
+        shared = self._format(mapping)
+        wanted = _payload(pair, keys)
+        found, gone = self._source.rows_by_key(mapping, wanted, shared)
+        if self._following:
+            # Changes up to here are in the rows just read, and will be applied on top of them.
+            self._control.set_settled(self._source.position())
+        if not mapping.plain_load:
+            found, gone = transform_payload(found, mapping), transform_payload(gone, mapping)
+        self._target.repair(mapping, shared, found, gone, self._epoch)
+
+    def _format(self, mapping: TableMapping) -> Format:
+        """Columns that both sides know: identities arrive here as texts."""
+        names = [c.source for c in mapping.columns if c.source is not None]
+        offered = self._source.formats(mapping.source, names)
+        for shared in self._target.formats(mapping):
+            if shared.columnar and shared in offered:
+                return shared
+        raise LoadError(
+            "rows cannot be repaired one by one",
+            where=str(mapping.source.name),
+            why="source and target share no format of columns",
+            hint="load the table again",
+        )
+
+
+def _payload(pair: Pair, keys: Iterable[str]) -> Payload:
+    texts = [json.loads(key) for key in keys]
+    names = tuple(pair.source.columns[position] for position in pair.source.key)
+    columns = [pa.array([t[i] for t in texts], pa.string()) for i in range(len(names))]
+    return Payload(names, len(texts), pa.RecordBatch.from_arrays(columns, names=list(names)))
