@@ -7,6 +7,7 @@ Everything lives in one folder and on one free port of 127.0.0.1. Each component
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -73,15 +74,27 @@ class AirflowProject:
         port: of the api-server.
         environment: more variables, e.g. connections.
         cache: folder in which an empty, migrated metadata database is kept for the next time.
+        password: of the user `admin`; without one every visitor is an administrator.
     """
 
     def __init__(
-        self, home: Path, port: int, environment: dict[str, str], cache: Path | None = None
+        self,
+        home: Path,
+        port: int,
+        environment: dict[str, str],
+        *,
+        cache: Path | None = None,
+        password: str = "",
     ) -> None:
         self.home = home
         self.url = f"http://127.0.0.1:{port}"
-        self.environment = {**_environment(home, self.url), **environment}
-        self._cache = cache
+        self.environment = {
+            **_environment(home, self.url),
+            **_access(home, port, password),
+            **environment,
+        }
+        self._cache, self._password = cache, password
+        self._client: httpx.Client | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     # -- metadata database
@@ -91,6 +104,10 @@ class AirflowProject:
         config = self.home / "config"
         config.mkdir(parents=True, exist_ok=True)
         (config / "airflow_local_settings.py").write_text(PRELOAD)
+        if self._password:
+            users = self.home / "passwords.json"
+            users.touch(mode=0o600)
+            users.write_text(json.dumps({"admin": self._password}))
         database = self.home / "airflow.db"
         kept = self._cache / f"metadata-{_airflow_version()}.db" if self._cache else None
         if kept is not None and kept.exists():
@@ -132,9 +149,14 @@ class AirflowProject:
     def wait_until_ready(self, dag_id: str) -> None:
         """Wait until the API answers and knows the DAG."""
         deadline = time.monotonic() + START_SECONDS
+        warm = False
         while True:
             self.check()
             with contextlib.suppress(httpx.HTTPError):
+                if not warm:
+                    # The first call of the tasks' API builds it, which takes longer than a task waits.
+                    httpx.get(f"{self.url}/execution/health", timeout=60, trust_env=False)
+                    warm = True
                 answer = self.request("GET", f"/api/v2/dags/{dag_id}", check=False)
                 if answer.status_code == httpx.codes.OK:
                     return
@@ -188,16 +210,22 @@ class AirflowProject:
         self, method: str, path: str, body: Any = None, *, check: bool = True
     ) -> httpx.Response:
         """One call of the API, as an administrator."""
-        if not hasattr(self, "_client"):
+        if self._client is None:
             self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
         if "Authorization" not in self._client.headers:
-            token = self._client.get("/auth/token")
+            token = self._token(self._client)
             if token.is_success:
                 self._client.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
         answer = self._client.request(method, path, json=body)
         if check and not answer.is_success:
             raise AirflowError(f"{method} {path}: HTTP {answer.status_code} {answer.text[:500]}")
         return answer
+
+    def _token(self, client: httpx.Client) -> httpx.Response:
+        if not self._password:
+            return client.get("/auth/token")
+        credentials = {"username": "admin", "password": self._password}
+        return client.post("/auth/token", json=credentials)
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Trigger a DAG; returns the run's id."""
@@ -214,10 +242,17 @@ class AirflowProject:
         return list(self.request("GET", path).json()["task_instances"])
 
     def task_log(self, dag_id: str, run_id: str, task_id: str, number: int, index: int = -1) -> str:
-        """A task's log as text."""
+        """A task's log as text: its lines, and what exceptions say."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{number}"
-        answer = self.request("GET", f"{path}?map_index={index}", check=False)
-        return answer.text
+        answer = self.request("GET", f"{path}?map_index={index}&full_content=true", check=False)
+        lines = []
+        for line in answer.json().get("content", []) if answer.is_success else []:
+            if isinstance(line, str):
+                lines.append(line)
+                continue
+            lines.append(str(line.get("event", "")))
+            lines += [str(error["exc_value"]) for error in line.get("error_detail") or []]
+        return "\n".join(line for line in lines if not line.startswith("::"))
 
     def questions(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Open questions to a person."""
@@ -252,8 +287,6 @@ def _environment(home: Path, url: str) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        # It is the visitor's own machine, and nothing listens beyond it.
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__API__HOST": "127.0.0.1",
@@ -272,8 +305,22 @@ def _environment(home: Path, url: str) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "20",
         "AIRFLOW__TRIGGERER__QUEUES_ENABLED": "True",
         "AIRFLOW__GODWIT__AIRFLOW_API_CONN_ID": "godwit_airflow_api",
-        "AIRFLOW_CONN_GODWIT_AIRFLOW_API": f"http://127.0.0.1:{port}",
         "GODWIT_STATE_URL": f"sqlite:///{home}/godwit-state.db",
+    }
+
+
+def _access(home: Path, port: int, password: str) -> dict[str, str]:
+    """Who may do what, and how provision_instance gets at the API to make its pool."""
+    if not password:
+        return {
+            # It is the visitor's own machine, and nothing listens beyond it.
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW_CONN_GODWIT_AIRFLOW_API": f"http://127.0.0.1:{port}",
+        }
+    return {
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "AIRFLOW_CONN_GODWIT_AIRFLOW_API": f"http://admin:{password}@127.0.0.1:{port}",
     }
 
 

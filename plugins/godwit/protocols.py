@@ -670,14 +670,12 @@ class Target(Comparable, Protocol):
         ...
 
     def repair(
-        self,
-        mapping: TableMapping,
-        format: Format,
-        found: Payload,
-        gone: Payload,
-        epoch: Epoch | None,
+        self, mapping: TableMapping, found: Payload, gone: Payload, epoch: Epoch | None
     ) -> int:
-        """Make rows as the source has them and remove those it hasn't; returns rows touched."""
+        """Make rows as the source has them and remove those it hasn't; returns rows touched.
+
+        Both are record batches of the target's columnar format.
+        """
         ...
 
     def advance_sequences(

@@ -8,12 +8,15 @@ it is not set, the streams of an instance are kept by ``max_active_tis_per_dag``
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from godwit.airflow.connections import airflow_connection
 from godwit.errors import EndpointError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
 
     from godwit.model.endpoint import Connection
@@ -69,7 +72,9 @@ def remove_pool(conn_id: str, name: str) -> bool:
         return True
 
 
-def _client(connection: Connection) -> httpx.Client:
+@contextmanager
+def _client(connection: Connection) -> Iterator[httpx.Client]:
+    """A client of the API that may do what the connection's user may."""
     import httpx
 
     scheme = connection.database or ("https" if connection.port == 443 else "http")
@@ -79,23 +84,19 @@ def _client(connection: Connection) -> httpx.Client:
         address = f"{address}:{connection.port}"
     transport = httpx.HTTPTransport(retries=2)
     # The environment's proxy is for the outside; the API is Airflow's own.
-    client = httpx.Client(
+    with httpx.Client(
         base_url=address, timeout=TIMEOUT_SECONDS, transport=transport, trust_env=False
-    )
-    try:
-        client.headers["Authorization"] = f"Bearer {_token(client, connection)}"
-    except httpx.HTTPError as cause:
-        client.close()
-        raise EndpointError(
-            "Airflow's API cannot be reached",
-            where=f"connection {connection.conn_id}",
-            why=type(cause).__name__,
-            hint="set host and port of the connection to the api-server's",
-        ) from None
-    except EndpointError:
-        client.close()
-        raise
-    return client
+    ) as client:
+        try:
+            client.headers["Authorization"] = f"Bearer {_token(client, connection)}"
+            yield client
+        except httpx.HTTPError as cause:
+            raise EndpointError(
+                "Airflow's API cannot be reached",
+                where=f"connection {connection.conn_id}",
+                why=type(cause).__name__,
+                hint="set host and port of the connection to the api-server's",
+            ) from None
 
 
 def _token(client: httpx.Client, connection: Connection) -> str:
@@ -118,7 +119,7 @@ def _check(answer: httpx.Response, where: str) -> None:
         "Airflow's API refused",
         where=where,
         why=f"HTTP {answer.status_code} {_detail(answer)}".rstrip(),
-        hint="the user of the connection in [godwit] airflow_api_conn_id needs the right to edit pools",
+        hint="the connection in [godwit] airflow_api_conn_id needs a user who may edit pools",
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import json
 import os
 import signal
@@ -85,7 +84,7 @@ def main() -> int:
 
 
 def _follow(request: Mapping[str, Any], messages: Messages, stop: threading.Event) -> dict[str, Any]:
-    from godwit.migrator import Migrator
+    from godwit.migrator import Migrator, plain
     from godwit.state import StateStore
 
     definition = parse_definition(request["definition"], str(request.get("origin", "definition")))
@@ -101,7 +100,7 @@ def _follow(request: Mapping[str, Any], messages: Messages, stop: threading.Even
     try:
         reporter = BothReporters(messages, stored)
         with Migrator(definition, connection, reporter, stop=stop.is_set) as migrator:
-            return dataclasses.asdict(migrator.follow())
+            return dict(plain(migrator.follow()))
     finally:
         stored.close()
         store.close()

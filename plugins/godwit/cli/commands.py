@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,9 +138,7 @@ def validate(
     """Compare every table by content. Exits 0 only when all are equal."""
 
     def work(migrator: Migrator) -> tuple[Any, int]:
-        if drain:
-            migrator.drain()
-        report = migrator.validate(repair=repair)
+        report = migrator.validate(repair=repair, drain=drain)
         return report, exits.OK if report.equal else exits.NO
 
     _perform("validate", file, work, as_json=as_json, quiet=quiet, debug=debug)
@@ -159,7 +158,8 @@ def cutover(
         typer.confirm("Applications on the source will be stopped. Cut over?", abort=True, err=True)
 
     def work(migrator: Migrator) -> tuple[Any, int]:
-        return migrator.cutover(dry_run=dry_run), exits.OK
+        report = migrator.cutover(dry_run=dry_run)
+        return report, exits.OK if report.open else exits.NO
 
     _perform("cutover", file, work, as_json=as_json, quiet=quiet, debug=debug)
 
@@ -220,7 +220,7 @@ def _perform(
         result, code = _work(file, work, console, quiet=quiet, store=store)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every error ends as a code
         if debug:
-            console.print_exception()
+            traceback.print_exc()
         exits.print_error(console, error, f"godwit {command} {file}")
         if as_json:
             typer.echo(json.dumps(exits.error_data(error)))

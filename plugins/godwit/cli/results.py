@@ -12,6 +12,7 @@ from godwit.cli.display import STYLES
 from godwit.cli.words import count, duration, size
 from godwit.migrator.outcome import Assessment, RunOutcome, Status, plain
 from godwit.model.report import SchemaReport, ValidationReport
+from godwit.steps.cutover import CutoverReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,8 +35,8 @@ def _print(result: Any, console: Console) -> None:
         _line(console, f"{name}: {value}")
 
 
-@_print.register
-def _(result: Assessment, console: Console) -> None:
+@_print.register(Assessment)
+def _assessment(result: Assessment, console: Console) -> None:
     rows = [
         (
             t.table if t.table == t.target else f"{t.table} → {t.target}",
@@ -63,8 +64,8 @@ def _(result: Assessment, console: Console) -> None:
     )
 
 
-@_print.register
-def _(result: SchemaReport, console: Console) -> None:
+@_print.register(SchemaReport)
+def _schema(result: SchemaReport, console: Console) -> None:
     for item in result.objects:
         if item.state not in GOOD:
             _line(console, f"{item.state}: {item.kind} {item.name}: {item.detail}", "red")
@@ -73,8 +74,8 @@ def _(result: SchemaReport, console: Console) -> None:
     _line(console, f"{len(result.objects)} objects: {counts or 'none'}")
 
 
-@_print.register
-def _(result: RunOutcome, console: Console) -> None:
+@_print.register(RunOutcome)
+def _run(result: RunOutcome, console: Console) -> None:
     before = f" ({count(result.chunks_before)} were loaded before)" if result.chunks_before else ""
     _line(
         console,
@@ -92,8 +93,8 @@ def _(result: RunOutcome, console: Console) -> None:
         _print(result.cutover, console)
 
 
-@_print.register
-def _(result: Status, console: Console) -> None:
+@_print.register(Status)
+def _status(result: Status, console: Console) -> None:
     rows = [
         (t.table, t.state, f"{t.chunks_loaded}/{t.chunks}", count(t.rows), size(t.bytes), t.reason)
         for t in result.tables
@@ -115,8 +116,8 @@ def _(result: Status, console: Console) -> None:
         _line(console, f"not known: {problem}", "yellow")
 
 
-@_print.register
-def _(result: ValidationReport, console: Console) -> None:
+@_print.register(ValidationReport)
+def _validation(result: ValidationReport, console: Console) -> None:
     rows = []
     for t in result.tables:
         state = "equal" if t.equal else f"{count(t.difference_count)} differences"
@@ -128,6 +129,20 @@ def _(result: ValidationReport, console: Console) -> None:
             _line(console, f"{t.table}: {kind} {key}", "red")
     verdict = "equal" if result.equal else "NOT equal"
     _line(console, f"{len(result.tables)} tables, {count(result.rows)} rows: {verdict}")
+
+
+@_print.register(CutoverReport)
+def _cutover(result: CutoverReport, console: Console) -> None:
+    rows = [(s.name, s.state, s.detail) for s in result.steps]
+    _table(console, ("step", "state", "detail"), rows)
+    for warning in result.warnings:
+        _line(console, f"warning: {warning}", STYLES["warning"])
+    if result.dry_run:
+        verdict = "every gate is open" if result.open else "a gate is closed"
+        _line(console, f"dry run: {verdict}")
+    else:
+        outage = duration(result.outage)
+        _line(console, f"cut over at {result.position}; nobody could write for {outage}")
 
 
 def _table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

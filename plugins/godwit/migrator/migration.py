@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from godwit.errors import CaptureLostError, LoadError, StoppedError
+from godwit.errors import CaptureLostError, DefinitionError, LoadError, StoppedError
 from godwit.migrator import assessment, standing
+from godwit.migrator.beside import followed
 from godwit.migrator.opened import OpenMigration
 from godwit.migrator.outcome import Instance
 from godwit.migrator.planning import tell_plan, tell_tables
-from godwit.migrator.refusals import refuse, refuse_after_cutover, refuse_failed
+from godwit.migrator.refusals import refuse, refuse_after_cutover
+from godwit.migrator.switching import cutover_of
 from godwit.model.report import SchemaReport
 from godwit.protocols import ErrorPolicy
 from godwit.steps import apply, cutover, load, schema, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from godwit.migrator.outcome import Assessment, Status
     from godwit.model.changes import Position
     from godwit.model.chunks import Bundle, LoadedChunk
     from godwit.model.mapping import TableMapping
     from godwit.model.report import Finding, ValidationReport
+    from godwit.protocols import SchemaPlan
 
 #: A session writes its sign of life more often than this.
 ALIVE_SECONDS = 15.0
@@ -37,7 +41,11 @@ class Migrator(OpenMigration):
         reporter: is told what happens.
         stop: asked often; True ends the current method at its next safe place with StoppedError
             (a streaming session without an end just ends).
+        switch_connection: points an Airflow connection, by id, at an endpoint's connection: for
+            cutover hooks that ask for it; None = not inside Airflow.
     """
+
+    _schema_plan: SchemaPlan | None = None
 
     # -- before the rows
 
@@ -87,7 +95,9 @@ class Migrator(OpenMigration):
             return SchemaReport(())
         if self.definition.task_settings.prep_mode == "DROP_AND_CREATE" and not self.begun():
             self.target.drop_tables(self.mappings)
-        return self._convert("pre")
+        return schema.convert(
+            self.target, self.schema_plan(), self.reporter, streams=self.definition.streams
+        )
 
     def open_capture(self) -> str | None:
         """Open the capture; returns the low watermark, None for full-load migrations.
@@ -130,18 +140,23 @@ class Migrator(OpenMigration):
             return []
         bundles = self.control.plan()
         if bundles is None:
+            mode = self.definition.task_settings.prep_mode
+            epoch = self.control.take_epoch("prepare")
+            self._told(self.target.prepare_tables(self.mappings, mode, epoch))
             bundles = self.control.save_plan(self.plan(self.mappings))
         tell_plan(self, bundles)
         return list(bundles)
 
     def plan(self, mappings: Sequence[TableMapping]) -> list[Bundle]:
         """Cut tables into chunks and bundle them. Writes nothing."""
-        raise NotImplementedError
+        return load.plan(
+            self.source, mappings, migration=self.name, streams=self.definition.streams
+        )
 
     # -- the rows
 
     def load(self, bundle: Bundle) -> list[LoadedChunk]:
-        """Load the chunks of a bundle that the ledger doesn't have yet; returns all of its lines."""
+        """Load the chunks of a bundle that the ledger does not have yet; returns all its lines."""
         self.check_stop()
         return load.load_bundle(
             self.source,
@@ -151,6 +166,8 @@ class Migrator(OpenMigration):
             self.mappings,
             report=self.reporter,
             stop=self.asked_to_stop,
+            # Its chunks share one snapshot, so no other process can help with them.
+            streams=self.definition.streams if bundle.shared_snapshot else 1,
         )
 
     def finish_load(self) -> None:
@@ -163,7 +180,9 @@ class Migrator(OpenMigration):
             return
         plan = self.control.plan()
         ledger = self.control.loaded()
-        left = [c.label for b in plan or () for c in b.chunks if c.id not in ledger]
+        out = self.control.suspended()
+        chunks = [c for b in plan or () for c in b.chunks if c.table not in out]
+        left = [c.label for c in chunks if c.id not in ledger]
         if plan is None or left:
             raise LoadError(
                 f"{len(left)} chunks are not loaded" if plan is not None else "nothing is planned",
@@ -180,7 +199,27 @@ class Migrator(OpenMigration):
         Safe to repeat: a window is replaced as a whole.
         """
         self.phase("load_window")
-        raise NotImplementedError
+        window = self.definition.load_window
+        if window is None:
+            raise DefinitionError(
+                "the definition has no load window",
+                where=self.name,
+                hint="add load_window: {column: …} with a date or timestamp column",
+            )
+        self.control.install()
+        return [
+            load.load_window(
+                self.source,
+                self.target,
+                self.control,
+                mapping,
+                window.column,
+                start.isoformat(),
+                end.isoformat(),
+                report=self.reporter,
+            )
+            for mapping in self.mappings
+        ]
 
     # -- the changes
 
@@ -196,7 +235,9 @@ class Migrator(OpenMigration):
         self.phase("catch_up")
         self.finish_load()
         if self.loads and not self.done("keys"):
-            refuse_failed(self._convert("key"))
+            schema.make_keys(
+                self.target, self.schema_plan(), self.reporter, streams=self.definition.streams
+            )
             self.note_done("keys")
         if not self.captures:
             return _nothing_applied("")
@@ -208,7 +249,7 @@ class Migrator(OpenMigration):
         if progress.settled is None:
             apply.settle(self.source, self.control, self.source.position())
             progress = self.control.progress()
-        summary = self._session(self.source.parse_position(progress.settled or ""))
+        summary = self._until(self.source.parse_position(progress.settled or ""))
         tell_tables(self, "following")
         return summary
 
@@ -217,7 +258,9 @@ class Migrator(OpenMigration):
         self.phase("finish_schema")
         if not self.loads:
             return SchemaReport(())
-        report = self._convert("post")
+        report = schema.finish(
+            self.target, self.schema_plan(), self.reporter, streams=self.definition.streams
+        )
         if not report.count("failed") and not report.count("missing"):
             self.note_done("finish_schema")
         return report
@@ -229,35 +272,52 @@ class Migrator(OpenMigration):
             StoppedError: asked to stop before `until`.
         """
         self.phase("follow")
-        return self._session(until)
+        return self._until(until)
 
-    def drain(self) -> apply.SessionSummary | None:
-        """Apply everything committed until now, where that is left to us.
-
-        None when a session is already at it, or there is nothing to follow.
-        """
-        if not self.captures or not self.consistent() or self.cut_over() or self.session_alive():
-            return None
-        return self.follow(self.source.position())
-
-    # -- the end
-
-    def validate(self, *, repair: bool = False) -> ValidationReport:
-        """Compare every table by content; with `repair`, make the target right."""
-        self.phase("validate")
-        settings = self.definition.validation
-        return validate.validate(
+    def session(
+        self, stop: Callable[[], bool] | None = None, *, until: Position | None = None
+    ) -> apply.SessionSummary:
+        """One session, as `follow` runs it; ends well when `stop` (or the migrator's) says so."""
+        settings = self.definition.task_settings
+        batch_bytes = settings.batch_bytes or apply.DEFAULT_BATCH_BYTES
+        own = stop or self.asked_to_stop
+        return apply.Session(
             self.source,
             self.target,
             self.control,
+            self.name,
             self.mappings,
-            report=self.reporter,
-            repair=repair or settings.repair,
-            rows_per_range=settings.rows_per_range,
-            failure_limit=settings.failure_limit,
-            table_failure_limit=settings.table_failure_limit,
-            stop=self.asked_to_stop,
-        )
+            ErrorPolicy(**settings.error_policy),
+            self.reporter,
+            stop=lambda: own() or self.asked_to_stop(),
+            batch_bytes=min(batch_bytes, self.definition.batch_bytes),
+            until=until,
+        ).run()
+
+    # -- the end
+
+    def validate(self, *, repair: bool = False, drain: bool = False) -> ValidationReport:
+        """Compare every table by content; with `repair`, make the target right.
+
+        Args:
+            repair: rows that persistently differ are made as the source has them.
+            drain: when nobody applies changes, do so as long as it takes.
+        """
+        self.phase("validate")
+        settings = self.definition.validation
+        with followed(self) if drain else nullcontext():
+            return validate.validate(
+                self.source,
+                self.target,
+                self.control,
+                self.mappings,
+                report=self.reporter,
+                repair=repair or settings.repair,
+                rows_per_range=settings.rows_per_range,
+                failure_limit=settings.failure_limit,
+                table_failure_limit=settings.table_failure_limit,
+                stop=self.asked_to_stop,
+            )
 
     def cutover(self, *, dry_run: bool = False) -> cutover.CutoverReport:
         """Switch over, or only look at the gates.
@@ -266,12 +326,15 @@ class Migrator(OpenMigration):
             CutoverError: a gate is closed; the source goes on as before.
         """
         self.phase("cutover")
-        raise NotImplementedError
+        cut = cutover_of(self)
+        # The gate asks how far applying lags behind: somebody has to be at it.
+        with followed(self):
+            return cutover.dry_run(cut) if dry_run else cutover.run(cut)
 
     def fall_back(self) -> list[str]:
-        """Undo a cutover: the source takes writes again."""
+        """Undo a cutover: the source takes writes again. Returns what was done; repeatable."""
         self.phase("fall_back")
-        raise NotImplementedError
+        return cutover.fall_back(cutover_of(self))
 
     def cleanup(self, *, control_tables: bool = True) -> list[str]:
         """Remove the capture and the instance, and the control tables when asked.
@@ -280,7 +343,11 @@ class Migrator(OpenMigration):
             What was removed. Safe to repeat.
         """
         self.phase("cleanup")
-        removed = list(self.source.drop_capture(self.name)) if self.captures else []
+        removed = []
+        if control_tables and _fence_stands(self.control.journal_states()):
+            # The journal knows how to take the fence away; it is about to go.
+            removed += self.fall_back()
+        removed += self.source.drop_capture(self.name) if self.captures else []
         if control_tables:
             self.control.drop(everything=True)
             self.forget_mappings()
@@ -303,12 +370,24 @@ class Migrator(OpenMigration):
         """The checkpoint has passed the high watermark: the target is exact."""
         return standing.settled(self, self.control.progress())
 
-    def cut_over(self, journal: Mapping[str, str] | None = None) -> bool:
+    def cut_over(self) -> bool:
         """The migration has been cut over (and not fallen back)."""
-        raise NotImplementedError
+        return cutover.is_done(self.control.journal_states())
+
+    def schema_plan(self) -> SchemaPlan:
+        """The DDL plan for the target, made once."""
+        if self._schema_plan is None:
+            catalog = self.catalog(objects=True)
+            self._schema_plan = schema.plan(self.target, catalog, self.mappings, self.reporter)
+        return self._schema_plan
+
+    def needs_session(self) -> bool:
+        """There are changes to follow, and nobody is at it."""
+        following = self.captures and self.consistent() and not self.cut_over()
+        return following and not self.session_alive()
 
     def session_alive(self) -> bool:
-        """Somebody applies changes: the capture is read, and the session has shown itself lately."""
+        """Somebody applies changes: the capture is read, and there was a sign of life lately."""
         if not self.source.capture_status(self.name).active:
             return False
         seen = self.control.progress().session_at
@@ -321,25 +400,8 @@ class Migrator(OpenMigration):
             self.tell("finding", finding)
         return findings
 
-    def _convert(self, phase: str) -> SchemaReport:
-        raise NotImplementedError
-
-    def _session(self, until: Position | None) -> apply.SessionSummary:
-        settings = self.definition.task_settings
-        batch_bytes = settings.batch_bytes or apply.DEFAULT_BATCH_BYTES
-        session = apply.Session(
-            self.source,
-            self.target,
-            self.control,
-            self.name,
-            self.mappings,
-            ErrorPolicy(**settings.error_policy),
-            self.reporter,
-            stop=self.asked_to_stop,
-            batch_bytes=min(batch_bytes, self.definition.batch_bytes),
-            until=until,
-        )
-        summary = session.run()
+    def _until(self, until: Position | None) -> apply.SessionSummary:
+        summary = self.session(until=until)
         if until is not None and summary.reason == "stopped":
             raise StoppedError("asked to stop", where=self.name, hint="run it again to go on")
         return summary
@@ -354,6 +416,14 @@ class Migrator(OpenMigration):
             why=status.detail or "it was removed on the source",
             hint="`godwit cleanup` and start again: the tables must be loaded again",
         )
+
+
+def _fence_stands(journal: Mapping[str, tuple[str, object]]) -> bool:
+    """A cutover was begun and neither ended nor undone."""
+    return not cutover.is_done(journal) and journal.get("fence", ("", None))[0] in {
+        "started",
+        "done",
+    }
 
 
 def _nothing_applied(position: str) -> apply.SessionSummary:

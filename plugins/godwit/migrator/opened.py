@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from godwit.model.catalog import Catalog
     from godwit.model.definition import Definition
-    from godwit.model.endpoint import ConnectionSource
+    from godwit.model.endpoint import Connection, ConnectionSource
     from godwit.model.mapping import TableMapping
     from godwit.model.report import Finding
     from godwit.protocols import Control, Reporter, Source, Target
@@ -36,12 +36,14 @@ class OpenMigration:
         reporter: Reporter,
         *,
         stop: Callable[[], bool] = lambda: False,
+        switch_connection: Callable[[str, Connection], None] | None = None,
     ) -> None:
         self.definition = definition
         self.reporter = reporter
         #: A newer run has taken this one's place.
         self.overtaken = False
-        self._endpoints = Endpoints(definition, connections)
+        self.endpoints = Endpoints(definition, connections)
+        self.switch_connection = switch_connection
         self._stop = stop
         self._mappings: tuple[TableMapping, ...] | None = None
         self._catalogs: dict[bool, Catalog] = {}
@@ -59,7 +61,7 @@ class OpenMigration:
 
     def close(self) -> None:
         """Close every connection."""
-        self._endpoints.close()
+        self.endpoints.close()
 
     @property
     def name(self) -> str:
@@ -69,17 +71,17 @@ class OpenMigration:
     @property
     def source(self) -> Source:
         """The source endpoint."""
-        return self._endpoints.source
+        return self.endpoints.source
 
     @property
     def target(self) -> Target:
         """The target endpoint."""
-        return self._endpoints.target
+        return self.endpoints.target
 
     @property
     def control(self) -> Control:
         """The control tables."""
-        return self._endpoints.control
+        return self.endpoints.control
 
     @property
     def loads(self) -> bool:

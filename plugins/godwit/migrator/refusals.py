@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from godwit.errors import ConversionError, CutoverError, EndpointError
+from godwit.errors import CutoverError, EndpointError
 from godwit.model.report import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from godwit.model.report import Finding, SchemaReport
+    from godwit.model.report import Finding
 
 SHOWN = 5
 
@@ -35,22 +35,6 @@ def refuse(name: str, findings: Iterable[Finding]) -> None:
     # Trying again doesn't solve them: somebody has to.
     error.retryable = False
     raise error
-
-
-def refuse_failed(report: SchemaReport) -> None:
-    """Refuse to apply changes without the row identities' keys.
-
-    Raises:
-        ConversionError: with the target's words.
-    """
-    failed = [o for o in report.objects if o.state == "failed"]
-    if failed:
-        raise ConversionError(
-            f"{len(failed)} keys could not be made on the target",
-            where=", ".join(f"{o.kind} {o.name}" for o in failed[:SHOWN]),
-            why=failed[0].detail,
-            hint="put right what the target says, then run this step again",
-        )
 
 
 def refuse_after_cutover(name: str, *, cut_over: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from godwit.errors import GodwitError
 from godwit.migrator.outcome import Status, TableStatus
+from godwit.steps.cutover import is_done
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,7 +83,7 @@ def _source(migrator: Migrator, progress: Progress) -> dict[str, Any]:
 
 
 def _phase(migrator: Migrator, progress: Progress, journal: Mapping[str, str]) -> str:
-    if migrator.cut_over(journal):
+    if is_done(journal):
         return "cut over"
     plan = migrator.control.plan()
     if plan is None and progress.low is None:

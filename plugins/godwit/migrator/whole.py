@@ -13,7 +13,7 @@ from godwit.errors import DefinitionError, FencedError, StoppedError
 from godwit.migrator.outcome import RunOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from godwit.migrator.migration import Migrator
     from godwit.model.chunks import Bundle, LoadedChunk
@@ -131,20 +131,30 @@ class _Run:
         ledger = migrator.control.loaded()
         left = [b for b in bundles if any(c.id not in ledger for c in b.chunks)]
         self._before = len(ledger)
-        if left:
-            with ThreadPoolExecutor(streams, thread_name_prefix="godwit-load") as pool:
-                running = [pool.submit(migrator.load, bundle) for bundle in left]
-                wait(running, return_when=FIRST_EXCEPTION)
-                failed = any(f.done() and not f.cancelled() and f.exception() for f in running)
-                if failed:
-                    # Bundles under way end by themselves: what they load is not lost.
-                    for future in running:
-                        future.cancel()
-            # The first error is the one to tell; the others follow from it or come again.
-            for future in running:
-                if not future.cancelled():
-                    self._loaded += [c for c in future.result() if c.chunk.id not in ledger]
+        # A bundle under one snapshot uses all streams by itself; the others fill them together.
+        alone = [b for b in left if b.shared_snapshot]
+        for bundle in alone:
+            self._note(migrator.load(bundle), ledger)
+        self._together([b for b in left if not b.shared_snapshot], streams, ledger)
         migrator.finish_load()
+
+    def _together(
+        self, bundles: Sequence[Bundle], streams: int, ledger: Mapping[str, LoadedChunk]
+    ) -> None:
+        with ThreadPoolExecutor(streams, thread_name_prefix="godwit-load") as pool:
+            running = [pool.submit(self._migrator.load, bundle) for bundle in bundles]
+            wait(running, return_when=FIRST_EXCEPTION)
+            if any(f.done() and f.exception() for f in running):
+                # Bundles under way end by themselves: what they load is not lost.
+                for future in running:
+                    future.cancel()
+        # The first error is the one to tell; the others follow from it or come again.
+        for future in running:
+            if not future.cancelled():
+                self._note(future.result(), ledger)
+
+    def _note(self, lines: Sequence[LoadedChunk], ledger: Mapping[str, LoadedChunk]) -> None:
+        self._loaded += [line for line in lines if line.chunk.id not in ledger]
 
 
 class _Takeover:

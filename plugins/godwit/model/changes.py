@@ -42,7 +42,8 @@ class Payload:
     """Rows of one table and one set of columns.
 
     Attributes:
-        columns: source column names, in the order of the data (after a transformation: target names).
+        columns: source column names, in the order of the data (after a transformation: target
+            names).
         rows: how many.
         data: bytes of the agreed format, or a record batch.
     """
@@ -65,8 +66,8 @@ class TableChanges:
             identity: whole rows, one line for each row to be deleted.
         cancelled: identities made and removed inside the batch: nothing on a target that is exact,
             a delete on one that is still catching up.
-        lenient: the target may lack these rows or have them already, even when it is exact (rows are
-            filtered, or some were read again from the source): apply as while catching up.
+        lenient: the target may lack these rows or have them already, even when it is exact (rows
+            are filtered, or some were read again from the source): apply as while catching up.
     """
 
     table: TableName

@@ -25,7 +25,8 @@ from pydantic import (
 
 from godwit.errors import DefinitionError
 from godwit.model.catalog import TableName
-from godwit.model.checking import Part, as_mapping, check
+from godwit.model.checking import Part, check
+from godwit.model.combinations import check_combinations
 from godwit.model.parts import (
     CutoverSpec,
     EndpointSpec,
@@ -128,13 +129,13 @@ class Definition(Part):
     name: Name = Field(
         description="a letter, then letters, digits, dash, underscore; the DAG's id",
     )
-    description: str = Field("", description="shown with the DAG")
-    tags: tuple[str, ...] = Field((), description="tags of the DAG")
+    description: str = Field(default="", description="shown with the DAG")
+    tags: tuple[str, ...] = Field(default=(), description="tags of the DAG")
     migration_type: MigrationType = Field(description="full-load, cdc or full-load-and-cdc")
     source: EndpointSpec = Field(description="{conn_id: …}: where the rows are")
     target: EndpointSpec = Field(description="{conn_id: …}: where they go")
     tables: TablePatterns | None = Field(
-        None, description='{include: ["schema.table", …]}: short form of selection rules'
+        default=None, description='{include: ["schema.table", …]}: short form of selection rules'
     )
     table_mappings: TableMappings = Field(
         default_factory=RuleSet,
@@ -145,20 +146,20 @@ class Definition(Part):
         description="DMS task settings: groups, their JSON text, or a .json file",
     )
     replication_instance: ReplicationInstance = Field(
-        default_factory=lambda: ReplicationInstance(), description="streams, memory, queue"
+        default_factory=ReplicationInstance, description="streams, memory, queue"
     )
     schedule: Schedule | None = Field(
-        None, description="cron expression or preset; unset: started by hand"
+        default=None, description="cron expression or preset; unset: started by hand"
     )
     start_date: Annotated[datetime, BeforeValidator(_instant), AfterValidator(_zoned)] | None = (
-        Field(None, description="first day of the schedule; UTC unless it says otherwise")
+        Field(default=None, description="first day of the schedule; UTC unless it says otherwise")
     )
     catchup: bool = Field(default=False, description="make up for runs missed since start_date")
     load_window: LoadWindow | None = Field(
-        None, description="{column: …}: each run loads the rows of its data interval"
+        default=None, description="{column: …}: each run loads the rows of its data interval"
     )
     cutover: CutoverSpec = Field(
-        default_factory=lambda: CutoverSpec(),
+        default_factory=CutoverSpec,
         description="the switch; unset: by approval, never for a full load",
     )
 
@@ -291,7 +292,7 @@ def _parse(data: Any, problems: Problems, folder: Path) -> Definition:
     if settings is not None:
         plain["task_settings"] = read_settings(*settings)
     definition = check(Definition, plain, problems)
-    _impossible(plain, problems)
+    check_combinations(plain, problems)
     problems.stop_if_any()
     if definition is None:
         raise DefinitionError("cannot be used", where=problems.file)
@@ -330,108 +331,6 @@ def _document(
         return None
     inner, lines = read_json(text, problems.nested(str(file), {}))
     return (inner, problems.nested(str(file), lines), ()) if inner is not None else None
-
-
-def _impossible(data: dict[str, Any], problems: Problems) -> None:
-    """Combinations that make no sense; looks at plain data, to work beside other problems."""
-    _impossible_tables(data, problems)
-    _impossible_schedule(data, problems)
-    kind, cutover = data.get("migration_type"), as_mapping(data.get("cutover"))
-    if kind == "full-load" and cutover and cutover.get("mode", "approval") != "never":
-        problems.add(
-            ("cutover",),
-            "a full-load migration does not follow the source, so there is nothing to cut over to",
-            "use migration_type: full-load-and-cdc, or remove cutover",
-        )
-    if cutover.get("fence") == "none" and cutover.get("mode") == "automatic":
-        problems.add(
-            ("cutover", "fence"),
-            "without a fence nobody may write to the source, and only a person can know that",
-            "use fence: read-only, or mode: approval",
-        )
-    if cutover.get("fence") == "none" and cutover.get("terminate_sessions"):
-        problems.add(
-            ("cutover", "terminate_sessions"),
-            "sessions that are ended come back when there is no fence",
-            "use fence: read-only or revoke, or remove terminate_sessions",
-        )
-    source, target = (as_mapping(data.get(k)) for k in ("source", "target"))
-    if source.get("conn_id") and source.get("conn_id") == target.get("conn_id"):
-        problems.add(
-            ("target", "conn_id"), "source and target are the same connection", "name another one"
-        )
-
-
-def _impossible_tables(data: dict[str, Any], problems: Problems) -> None:
-    rules = data.get("table_mappings")
-    selections = rules.selections if isinstance(rules, RuleSet) else ()
-    if data.get("tables") is not None and selections:
-        problems.add(
-            ("tables",),
-            "tables and selection rules both say which tables migrate",
-            "keep one: move the patterns into selection rules, or remove those "
-            "(other rules of table_mappings go well with tables)",
-        )
-    elif data.get("tables") is None and not any(s.action != "exclude" for s in selections):
-        unreadable = any(
-            p.file != problems.file or p.key.startswith("table_mappings") for p in problems.found
-        )
-        if not unreadable:
-            problems.add(
-                ("table_mappings",) if isinstance(rules, RuleSet) else (),
-                "nothing says which tables migrate",
-                'add tables: {include: ["public.*"]}, or an include rule to table_mappings',
-            )
-
-
-def _impossible_schedule(data: dict[str, Any], problems: Problems) -> None:
-    schedule, kind = data.get("schedule"), data.get("migration_type")
-    _impossible_window(data, problems)
-    if data.get("catchup") and schedule is None:
-        problems.add(
-            ("catchup",),
-            "there are no runs to make up for",
-            "add schedule and start_date, or remove catchup",
-        )
-    elif data.get("catchup") and data.get("start_date") is None:
-        problems.add(("catchup",), "catch-up needs the first day", "add start_date")
-    mode = as_mapping(data.get("cutover")).get("mode", "approval")
-    if (
-        schedule is not None
-        and schedule != "@once"
-        and kind in ("cdc", "full-load-and-cdc")
-        and mode != "never"
-    ):
-        problems.add(
-            ("schedule",),
-            "a migration that cuts over happens once",
-            "remove schedule, or set cutover: {mode: never} for ongoing replication",
-        )
-
-
-def _impossible_window(data: dict[str, Any], problems: Problems) -> None:
-    schedule, kind = data.get("schedule"), data.get("migration_type")
-    window = data.get("load_window")
-    if window is not None and kind in ("cdc", "full-load-and-cdc"):
-        problems.add(
-            ("load_window",),
-            f"a window is loaded run by run, and {kind} follows the log",
-            "use migration_type: full-load, or remove load_window",
-        )
-    elif window is not None and (schedule is None or schedule in ("@once", "@continuous")):
-        problems.add(
-            ("load_window",),
-            "each run loads its data interval, and only a schedule with intervals gives it one",
-            "add schedule, e.g. '@daily', or remove load_window",
-        )
-    settings = data.get("task_settings")
-    prep = settings.prep_mode if isinstance(settings, TaskSettings) else ""
-    if window is not None and prep in ("DROP_AND_CREATE", "TRUNCATE_BEFORE_LOAD"):
-        problems.add(
-            ("task_settings", "FullLoadSettings", "TargetTablePrepMode"),
-            f"{prep} would throw away the windows loaded before",
-            "use DO_NOTHING: a window replaces its own rows",
-        )
 
 
 def json_schema() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from godwit.model.datatypes import DataType, Kind
-from godwit.model.rules import DataTypeSpec
+from godwit.model.rule_models import DataTypeSpec
 
 _INTEGERS = {
     f"{p}int{n}".replace("sint", "int"): (n * 8, p == "u") for p in ("s", "u") for n in (1, 2, 4, 8)

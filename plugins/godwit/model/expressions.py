@@ -133,7 +133,7 @@ def evaluate(
         connection.create_function("replaceChars", 3, _replace_chars, deterministic=True)
         place = {"D": 0, "U": 1, "I": 2}[operation]
         connection.create_function("operation_indicator", 3, lambda *marks: marks[place])
-        fields = [*names.values(), *(f'"{f}"' for f in with_facts)] or ['"none"']
+        fields = [*names.values(), *map(_quoted, with_facts)] or ['"none"']
         connection.execute(f"CREATE TABLE row ({', '.join(fields)})")
         constant = tuple(facts.get(f) for f in with_facts) or (() if names else (None,))
         connection.executemany(
@@ -148,10 +148,15 @@ def evaluate(
         connection.close()
 
 
+def _quoted(name: str) -> str:
+    # Not in double quotes: SQLite takes those for text when there is no such column.
+    return "`" + name.replace("`", "``") + "`"
+
+
 def _sql(expression: Expression, names: dict[str, str]) -> str:
     def put(match: re.Match[str]) -> str:
         name = match["quoted"] or match["plain"]
-        return match.group() if name is None else names.get(name, f'"{name}"')
+        return match.group() if name is None else names.get(name) or _quoted(name)
 
     return _TOKEN.sub(put, expression.text)
 

@@ -94,7 +94,9 @@ class TablePatterns(Part):
     """The short form of selection rules."""
 
     include: Patterns = Field(min_length=1, description='patterns schema.table, e.g. ["public.*"]')
-    exclude: Patterns = Field((), description="patterns of tables to leave out; exclude wins")
+    exclude: Patterns = Field(
+        default=(), description="patterns of tables to leave out; exclude wins"
+    )
 
 
 #: Streams and megabytes of our own classes.
@@ -121,7 +123,7 @@ def class_size(name: str) -> tuple[int, int] | None:
 def _known_class(value: str) -> str:
     if class_size(value) is None:
         raise ValueError(
-            f"unknown class {value!r} | use {', '.join(CLASSES)}, or a DMS class such as dms.c6i.large"
+            f"unknown class {value!r} | use {', '.join(CLASSES)}, or a DMS class (dms.c6i.large)"
         )
     return value
 
@@ -130,17 +132,19 @@ class ReplicationInstance(Part):
     """The room a migration works in."""
 
     name: ConnectionId | None = Field(
-        None, description="its name (pool, queue); unset: the migration's"
+        default=None, description="its name (pool, queue); unset: the migration's"
     )
     instance_class: Annotated[str, AfterValidator(_known_class)] = Field(
-        "medium", alias="class", description="small, medium, large, xlarge or a DMS class"
+        default="medium", alias="class", description="small, medium, large, xlarge or a DMS class"
     )
     streams: int | None = Field(
-        None, ge=1, le=64, description="chunks at the same time; unset: from the class"
+        default=None, ge=1, le=64, description="chunks at the same time; unset: from the class"
     )
-    memory_mb: int | None = Field(None, ge=128, description="memory in MB; unset: from the class")
+    memory_mb: int | None = Field(
+        default=None, ge=128, description="memory in MB; unset: from the class"
+    )
     queue: str | None = Field(
-        None, min_length=1, description="Airflow queue of its workers and triggerer"
+        default=None, min_length=1, description="Airflow queue of its workers and triggerer"
     )
 
 
@@ -157,7 +161,7 @@ class ConnectionHook(Part):
 
     conn_id: ConnectionId = Field(description="the Airflow connection that applications use")
     copy_from: Literal["target", "source"] = Field(
-        "target", alias="from", description="the endpoint it is to point at"
+        default="target", alias="from", description="the endpoint it is to point at"
     )
 
 
@@ -166,21 +170,21 @@ class SqlHook(Part):
 
     endpoint: Literal["source", "target"] = Field(description="source or target")
     statements: tuple[str, ...] = Field(min_length=1, description="SQL statements, in order")
-    undo: tuple[str, ...] = Field((), description="SQL statements that take them back")
+    undo: tuple[str, ...] = Field(default=(), description="SQL statements that take them back")
 
 
 class WebhookHook(Part):
     """An HTTP request."""
 
     conn_id: ConnectionId | None = Field(
-        None, description="an Airflow HTTP connection: host, login, headers"
+        default=None, description="an Airflow HTTP connection: host, login, headers"
     )
-    url: str | None = Field(None, description="an address without secrets")
-    path: str = Field("", description="path below the connection's host")
+    url: str | None = Field(default=None, description="an address without secrets")
+    path: str = Field(default="", description="path below the connection's host")
     method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = "POST"
     headers: Annotated[dict[str, str], AfterValidator(_no_secrets)] = Field(default_factory=dict)
-    body: dict[str, Any] | None = Field(None, description="JSON to send")
-    timeout_seconds: float = Field(30, gt=0, le=600)
+    body: dict[str, Any] | None = Field(default=None, description="JSON to send")
+    timeout_seconds: float = Field(default=30, gt=0, le=600)
 
     @model_validator(mode="after")
     def _one_way(self) -> WebhookHook:
@@ -199,10 +203,10 @@ class WebhookHook(Part):
 class Hook(Part):
     """What switches applications over; exactly one of the three ways."""
 
-    name: str | None = Field(None, description="for the journal")
-    airflow_connection: ConnectionHook | None = Field(None, description="conn_id, from")
-    sql: SqlHook | None = Field(None, description="endpoint, statements")
-    webhook: WebhookHook | None = Field(None, description="conn_id or url, …")
+    name: str | None = Field(default=None, description="for the journal")
+    airflow_connection: ConnectionHook | None = Field(default=None, description="conn_id, from")
+    sql: SqlHook | None = Field(default=None, description="endpoint, statements")
+    webhook: WebhookHook | None = Field(default=None, description="conn_id or url, …")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Hook:
@@ -223,23 +227,27 @@ class CutoverSpec(Part):
     """The switch from source to target."""
 
     mode: Literal["approval", "automatic", "never"] = Field(
-        "approval",
+        default="approval",
         description="a person approves, it happens by itself, or never (ongoing replication)",
     )
     max_lag_seconds: float = Field(
-        10, ge=0, allow_inf_nan=False, description="the gate is closed above this lag"
+        default=10, ge=0, allow_inf_nan=False, description="the gate is closed above this lag"
     )
     fence: Literal["read-only", "revoke", "none"] = Field(
-        "read-only", description="how the source is kept from changing"
+        default="read-only", description="how the source is kept from changing"
     )
     terminate_sessions: bool = Field(
         default=False, description="end the source's other sessions at the fence"
     )
-    drain_timeout_seconds: int = Field(600, ge=1, description="how long the last changes may take")
+    drain_timeout_seconds: int = Field(
+        default=600, ge=1, description="how long the last changes may take"
+    )
     final_validation: bool = Field(
         default=True, alias="validate", description="compare contents behind the fence"
     )
-    hooks: tuple[Hook, ...] = Field((), description="what switches applications over, in order")
+    hooks: tuple[Hook, ...] = Field(
+        default=(), description="what switches applications over, in order"
+    )
     keep_control_tables: bool = Field(
         default=True, description="leave checkpoint, ledger and journal on the target"
     )

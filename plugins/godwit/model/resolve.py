@@ -1,9 +1,9 @@
 """Rules applied to a catalog: a mapping for every selected table, and what a person should know.
 
-Rules match the names of the source. Where several rules say the same thing of one object (its name, its
-type, its mask), the one with the lowest id wins, as with DMS, and the others are findings when they
-name the object exactly. Rules that say different things of one object (a name *and* a type) all
-count; DMS allows that only with masks.
+Rules match the names of the source. Where several rules say the same thing of one object (its
+name, its type, its mask), the one with the lowest id wins, as with DMS, and the others are findings
+when they name the object exactly. Rules that say different things of one object (a name *and* a
+type) all count; DMS allows that only with masks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from godwit.model.mapping import Condition, RowFilter, TableMapping
 from godwit.model.report import Finding, Severity
 from godwit.model.resolve_checks import check_conditions, check_mapping
 from godwit.model.resolve_columns import ColumnResolver
-from godwit.model.rules import (
+from godwit.model.rule_models import (
     RENAMING,
     Rule,
     SelectionRule,

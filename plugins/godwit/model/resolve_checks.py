@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 
-from godwit.model.catalog import Table
+from godwit.model.catalog import Column, Table
 from godwit.model.datatypes import DataType, Kind
 from godwit.model.expressions import parse_expression
 from godwit.model.mapping import Condition, TableMapping
@@ -59,7 +60,7 @@ def check_conditions(table: Table, conditions: Sequence[Condition], label: str) 
                 Finding("filter-column", Severity.ERROR, subject, f"{label}: {what}", hint)
             )
             continue
-        reason = _not_comparable(column.type, condition)
+        reason = _not_comparable(column, condition)
         if reason:
             hint = (
                 "write the value as the column's type does, e.g. 2024-12-31 or 2024-12-31 08:30:00"
@@ -70,9 +71,12 @@ def check_conditions(table: Table, conditions: Sequence[Condition], label: str) 
     return found
 
 
-def _not_comparable(type_of: DataType, condition: Condition) -> str:
+def _not_comparable(column: Column, condition: Condition) -> str:
+    type_of = column.type
     if condition.operator in ("null", "notnull"):
         return ""
+    if type_of.kind is Kind.TEXT and not column.byte_equal:
+        return "the column takes different texts for equal; a filter on changes cannot"
     if type_of.kind not in COMPARABLE or (type_of.kind is Kind.TIME and type_of.zoned):
         return f"a {type_of.kind} column can only be filtered by null and notnull"
     if type_of.kind is Kind.ENUM:
@@ -80,14 +84,34 @@ def _not_comparable(type_of: DataType, condition: Condition) -> str:
         return "" if wrong is None else f"{wrong!r} is no label of the column"
     shape = _SHAPES.get(type_of.kind)
     wrong = next((v for v in condition.values if shape and not re.fullmatch(shape, v)), None)
-    return "" if wrong is None else f"{wrong!r} is no {type_of.kind}"
+    if wrong is not None:
+        return f"{wrong!r} is no {type_of.kind}"
+    return next(
+        (f"the column cannot hold {v!r}" for v in condition.values if not _fits(type_of, v)), ""
+    )
+
+
+def _fits(type_of: DataType, value: str) -> bool:
+    """False for values that a literal of the column's type would cut, round or refuse."""
+    if type_of.kind is Kind.TEXT:
+        return type_of.length is None or len(value) <= type_of.length
+    if type_of.kind is Kind.INTEGER and type_of.bits:
+        low = 0 if type_of.unsigned else -(2 ** (type_of.bits - 1))
+        return low <= int(value) < low + (1 << type_of.bits)
+    if type_of.kind is Kind.DECIMAL and type_of.precision is not None:
+        number, scale = Decimal(value), type_of.scale or 0
+        return round(number, scale) == number and abs(number) < 10 ** (type_of.precision - scale)
+    if type_of.kind is Kind.TIMESTAMP and type_of.precision is not None:
+        fraction = re.search(r"\.(\d*?)0*(?:Z|[+-]|$)", value)
+        return fraction is None or len(fraction[1]) <= type_of.precision
+    return True
 
 
 def check_mapping(mapping: TableMapping, *, captures: bool) -> list[Finding]:
     """Findings about identity and columns of one table."""
     table = mapping.source
     found: list[Finding] = []
-    if not mapping.columns:
+    if not mapping.columns and table.columns:
         found.append(
             Finding(
                 "no-columns",
@@ -133,13 +157,14 @@ def _masked_identity(mapping: TableMapping, grave: Severity) -> list[Finding]:
     found = []
     for column in mapping.columns:
         mask = column.mask or ""
-        if column.source in mapping.source.identity and mask and mask != "hash-mask":
+        in_identity = column.source in (mapping.source.identity or mapping.target_names)
+        if in_identity and column.source and mask and mask != "hash-mask":
             found.append(
                 Finding(
                     "identity-masked",
                     grave,
                     f"{mapping.source.name}.{column.source}",
-                    f"{mask} may give two rows the same identity",
+                    f"{mask} leaves rows that cannot be told apart, or found again",
                     "use hash-mask for key columns",
                 )
             )

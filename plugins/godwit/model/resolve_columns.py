@@ -10,7 +10,7 @@ from godwit.model.dms_types import dms_names, logical
 from godwit.model.expressions import parse_expression, problem_of
 from godwit.model.mapping import ColumnMapping
 from godwit.model.report import Finding, Severity
-from godwit.model.rules import MASKING, RENAMING, TransformationRule, renamed
+from godwit.model.rule_models import MASKING, RENAMING, TransformationRule, renamed
 from godwit.model.wildcards import has_wildcard
 
 _HASH_LENGTH = 64
@@ -174,7 +174,7 @@ class ColumnResolver:
                 "soft-delete",
                 Severity.WARNING,
                 subject,
-                "rows deleted on the source stay on the target, marked: contents will differ by them",
+                "rows deleted on the source stay on the target, marked: contents differ by them",
                 "validation counts them as extra rows; a key used again overwrites the marked row",
             )
         elif expression.volatile:

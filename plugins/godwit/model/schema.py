@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from godwit.model.rules import RULE_TYPES, OtherRule
+from godwit.model.rule_models import OtherRule
+from godwit.model.rules import RULE_TYPES
 
 
 def rules_schema() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Task settings: DMS's JSON, verbatim, as typed values.
 
-Every key DMS knows is known (`settings_table`); one that has no effect here and was set to something
-else than its default is a finding that says what to use instead.
+Every key DMS knows is known (`settings_table`); one that has no effect here and was set to
+something else than its default is a finding that says what to use instead.
 """
 
 from __future__ import annotations
@@ -75,27 +75,11 @@ class TaskSettings:
         value = self.given.get("ChangeProcessingTuning.MemoryLimitTotal")
         return None if value is None else int(value)
 
-    @property
-    def apply_truncate(self) -> bool:
-        """TRUNCATE on the source is repeated on the target."""
-        return bool(self["ChangeProcessingDdlHandlingPolicy.HandleSourceTableTruncated"])
-
-    @property
-    def notice_drop(self) -> bool:
-        """A captured table dropped on the source is an error of that table."""
-        return bool(self["ChangeProcessingDdlHandlingPolicy.HandleSourceTableDropped"])
-
-    @property
-    def notice_alter(self) -> bool:
-        """False was asked for: leave changed shapes alone (a change that matters still stops it)."""
-        return bool(self["ChangeProcessingDdlHandlingPolicy.HandleSourceTableAltered"])
-
     # Errors
 
     @property
     def error_policy(self) -> dict[str, str]:
-        """Policies in DMS's words under the names of ``godwit.protocols.ErrorPolicy``:
-        ``data``, ``insert``, ``update``, ``delete``, ``table``."""
+        """Policies in DMS's words, by the fields of ``godwit.protocols.ErrorPolicy``."""
         keys = {
             "data": "DataErrorPolicy",
             "insert": "ApplyErrorInsertPolicy",
@@ -118,7 +102,6 @@ class TaskSettings:
         group, size = "ValidationSettings.", "ValidationSettings.PartitionSize"
         return ValidationSettings(
             enabled=bool(self[f"{group}EnableValidation"]),
-            threads=int(self[f"{group}ThreadCount"]),
             rows_per_range=int(self[size]) if self.is_set(size) else None,
             failure_limit=int(self[f"{group}FailureMaxCount"]),
             table_failure_limit=int(self[f"{group}TableFailureMaxCount"]),
@@ -146,7 +129,6 @@ class ValidationSettings:
     """How contents are compared. `rows_per_range` None = chosen from the table."""
 
     enabled: bool = True
-    threads: int = 5
     rows_per_range: int | None = None
     failure_limit: int = 10000
     table_failure_limit: int = 1000

@@ -206,7 +206,7 @@ TUNING = (
         500,
         0,
         _BIG,
-        "largest batch of changes, MB (set: at most this; unset: from the class)",
+        "largest batch of changes, MB (unset: from the memory)",
     ),
     _int(
         "ChangeProcessingTuning.BatchSplitSize",
@@ -234,7 +234,7 @@ TUNING = (
         1024,
         1,
         _BIG,
-        "memory of the session, MB; larger transactions spill (unset: from the class)",
+        "memory in MB (unset: from the class); a batch of changes takes at most an eighth",
     ),
     _int(
         "ChangeProcessingTuning.MemoryKeepTime",
@@ -253,19 +253,15 @@ TUNING = (
     _int("ChangeProcessingTuning.RecoveryTimeout", -1, -1, _BIG, no=_RETRY),
 )
 
+_SHAPE = "a captured table that is dropped or altered on the source is taken out or stops the run: TableErrorPolicy"
+
 DDL = (
-    _on(
-        "ChangeProcessingDdlHandlingPolicy.HandleSourceTableDropped",
-        "false: a table dropped on the source is ignored; true: TableErrorPolicy decides, rows on the target stay",
-    ),
+    _on("ChangeProcessingDdlHandlingPolicy.HandleSourceTableDropped", no=_SHAPE),
     _on(
         "ChangeProcessingDdlHandlingPolicy.HandleSourceTableTruncated",
-        "false: TRUNCATE on the source is not repeated on the target",
+        no="TRUNCATE is always repeated: without it the target would keep rows the source lacks",
     ),
-    _on(
-        "ChangeProcessingDdlHandlingPolicy.HandleSourceTableAltered",
-        "a changed shape is noticed; TableErrorPolicy decides whether the table or the run stops",
-    ),
+    _on("ChangeProcessingDdlHandlingPolicy.HandleSourceTableAltered", no=_SHAPE),
 )
 
 ERRORS = (
@@ -318,7 +314,7 @@ ERRORS = (
     _int("ErrorBehavior.ApplyErrorEscalationCount", 0, 0, 10000, no=_ESCALATE),
     _off(
         "ErrorBehavior.ApplyErrorFailOnTruncationDdl",
-        no="use ChangeProcessingDdlHandlingPolicy.HandleSourceTableTruncated",
+        no="TRUNCATE is always repeated: without it the target would keep rows the source lacks",
     ),
     _on(
         "ErrorBehavior.FailOnNoTablesCaptured",
@@ -344,7 +340,13 @@ VALIDATION = (
         "ROW_LEVEL GROUP_LEVEL",
         no="groups are compared first, and differing ones down to rows",
     ),
-    _int("ValidationSettings.ThreadCount", 5, 1, 100, "tables compared at the same time"),
+    _int(
+        "ValidationSettings.ThreadCount",
+        5,
+        1,
+        100,
+        no="the servers compute the hashes, one table after the other",
+    ),
     _int(
         "ValidationSettings.PartitionSize",
         10000,

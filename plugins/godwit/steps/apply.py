@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from godwit.errors import GodwitError, StoppedError
+from godwit.errors import GodwitError
 from godwit.failpoints import failpoint
 from godwit.model.catalog import TableName
 from godwit.model.changes import ChangeBatch, Format, Idle, Payload, Position
@@ -22,11 +22,11 @@ from godwit.protocols import (
     Applier,
     ChangeStream,
     Control,
+    Epoch,
     ErrorPolicy,
     Reporter,
     Source,
     Target,
-    Wanted,
 )
 from godwit.steps.handoff import Handoff
 from godwit.steps.lag import Lag
@@ -100,7 +100,6 @@ class Session:
         """Apply until the position is reached, a stop is asked for, or something fails for good.
 
         Raises:
-            StoppedError: never; being stopped is a normal end (reason ``stopped``).
             GodwitError: what cannot be got over; the checkpoint tells how far it came.
         """
         began = time.monotonic()
@@ -146,7 +145,7 @@ class Session:
             waiter.wait(0.05)
         return False
 
-    def _once(self, epoch: object) -> str:
+    def _once(self, epoch: Epoch) -> str:
         """One connection to both sides; returns why it ended."""
         progress = self.control.progress()
         if progress.checkpoint is None:
@@ -167,12 +166,12 @@ class Session:
             if line.mark is not None
         }
         format = choose_change_format(self.source, self.target, mappings)
-        reshape = Reshape(self.source, mappings, format, self._read_again)
+        reshape = Reshape(mappings, format, self._read_again)
         applier = self.target.applier(
             self.migration,
             mappings,
             format,
-            epoch,  # type: ignore[arg-type]
+            epoch,
             self.policy,
             reshape.reselect,
         )
@@ -325,15 +324,3 @@ def choose_change_format(
         where=f"{source.engine} → {target.engine}",
         hint="use migration_type full-load for this pair",
     )
-
-
-__all__ = [
-    "DEFAULT_BATCH_BYTES",
-    "ROLE",
-    "Session",
-    "SessionSummary",
-    "StoppedError",
-    "Wanted",
-    "choose_change_format",
-    "settle",
-]

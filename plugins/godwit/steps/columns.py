@@ -24,11 +24,11 @@ FALSE = frozenset({"f", "false", "0", "n", "no", "off"})
 
 def is_text(column: pa.Array) -> bool:
     """True for Arrow text."""
-    return pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """The column as Arrow text; bytes as ``\\x`` and hex digits."""
+    """The column as Arrow text; bytes as a backslash, an x and hex digits."""
     if is_text(column):
         return column
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
@@ -51,8 +51,7 @@ def retype(column: pa.Array, old: DataType, new: DataType, where: str) -> pa.Arr
         words = ("true", "false") if new.kind is Kind.TEXT else ("1", "0")
         text = _map_boolean(text, *words)
     convert = _CONVERSIONS.get(new.kind)
-    converted = convert(text, old, new, where) if convert else text
-    return converted
+    return convert(text, old, new, where) if convert else text
 
 
 def _refuse(where: str, count: int, why: str) -> LoadError:
@@ -65,7 +64,7 @@ def _refuse(where: str, count: int, why: str) -> LoadError:
 
 
 def _count(mask: pa.Array) -> int:
-    return int(pc.sum(pc.fill_null(mask, False)).as_py() or 0)  # noqa: FBT003
+    return int(pc.sum(pc.fill_null(mask, False)).as_py() or 0)
 
 
 def _map_boolean(text: pa.Array, true: str, false: str) -> pa.Array:
@@ -183,7 +182,7 @@ _CONVERSIONS: dict[Kind, Callable[[pa.Array, DataType, DataType, str], pa.Array]
 
 
 def _each(text: pa.Array, convert: Callable[[str], str], where: str, why: str) -> pa.Array:
-    """Value by value, each distinct one once: for the rare conversions Arrow has no function for."""
+    """Value by value, each distinct one once: for conversions Arrow has no function for."""
     encoded = text.dictionary_encode()
     try:
         values = pa.array([convert(v) for v in encoded.dictionary.to_pylist()], text.type)
@@ -196,7 +195,7 @@ def _each(text: pa.Array, convert: Callable[[str], str], where: str, why: str) -
 
 
 def mask(column: pa.Array, how: str, type: DataType) -> pa.Array:  # noqa: A002
-    """The masked column, as text. `how`: ``digits-mask:<char>``, ``digits-randomize``, ``hash-mask``."""
+    """The masked column, as text; `how` as in `ColumnMapping.mask`."""
     text = as_text(column)
     if how == "hash-mask":
         return _each(text, lambda v: hashlib.sha256(v.encode()).hexdigest(), "", "")
@@ -219,9 +218,8 @@ def _random_digits(text: pa.Array) -> pa.Array:
     count = int(digits.sum())
     random = np.frombuffer(secrets.token_bytes(4 * count), dtype=np.uint32) % 10
     letters[digits] = random.astype(np.uint8) + ord("0")
-    return pa.Array.from_buffers(
-        plain.type, len(plain), [validity, offsets, pa.py_buffer(letters.tobytes())]
-    )
+    buffers = [validity, offsets, pa.py_buffer(letters.tobytes())]
+    return pa.Array.from_buffers(plain.type, len(plain), buffers)
 
 
 def _random_integers(text: pa.Array, type: DataType) -> pa.Array:  # noqa: A002

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from godwit.errors import CaptureError, CutoverError, DifferenceError, FencedError, GodwitError
@@ -23,13 +24,18 @@ from godwit.protocols import Control, Reporter, Source, Target
 from godwit.steps.validate import CatchUp, validate
 
 #: Seconds without a sign of life after which the running session isn't waited for any more.
-ALIVE = 5.0
+ALIVE = 15.0
 #: Slack of the lag gate: an idle session moves its checkpoint about once a second.
 IDLE = 2.0
+#: A session that showed itself within these seconds may be reconnecting.
+RECENT = 30.0
+POLL = 0.02
 _FENCE = "fence"
 _SWITCH = "switch"
 #: The journal's line for the whole cutover.
 _WHOLE = "cutover"
+#: States of a hook that may have had its effect.
+_CALLED = frozenset({"started", "done", "failed"})
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class Cutover:
             waits for them.
         max_lag: seconds; the gate is closed above.
         drain_timeout: seconds the last changes may take.
+        grace: seconds in which a session that was there may reconnect.
         final_validation: compare behind the fence.
         validation: more arguments of `validate`.
         force: go on in spite of suspended tables and refused rows.
@@ -116,6 +123,7 @@ class Cutover:
     patience: float = 60.0
     max_lag: float = 10.0
     drain_timeout: float = 600.0
+    grace: float = 3.0
     final_validation: bool = True
     validation: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
@@ -130,7 +138,7 @@ def is_done(states: Mapping[str, Any]) -> bool:
 
 def dry_run(cut: Cutover) -> CutoverReport:
     """Look at every gate and say what would happen. Touches nothing."""
-    steps = list(_gates(cut))
+    steps = list(_gates(cut, touch=False))
     plan = cut.source.plan_fence([m.source for m in cut.mappings], cut.fence)
     steps.append(CutoverStep(_FENCE, "planned", _fence_words(plan)))
     if cut.capturing:
@@ -172,18 +180,18 @@ def fall_back(cut: Cutover) -> list[str]:
     told = []
     if _switched(states):
         told.append(
-            "the migration had been switched over: rows written to the target since then are NOT on "
-            "the source, and are not carried back"
+            "the migration had been switched over: rows written to the target since then are NOT "
+            "on the source, and are not carried back"
         )
     for switch in reversed(list(cut.switches)):
         name = f"{_SWITCH}: {switch.name}"
-        if states.get(name, ("", {}))[0] in {"started", "done"}:
+        if states.get(name, ("", {}))[0] in _CALLED:
             if switch.undo is None:
                 told.append(f"{name} has no undo: take it back by hand")
-                continue
-            switch.undo()
-            cut.control.journal(name, "undone")
-            told.append(f"{name} undone")
+            else:
+                switch.undo()
+                told.append(f"{name} undone")
+            cut.control.journal(name, "undone", {"by_hand": switch.undo is None})
     cut.control.set_stop(None)
     return [*told, *_unfence(cut, states)]
 
@@ -200,7 +208,7 @@ def _unfence(cut: Cutover, states: Mapping[str, tuple[str, Mapping[str, Any]]]) 
 def _switched(states: Mapping[str, tuple[str, Mapping[str, Any]]]) -> bool:
     """A hook has been called, or there is none and the cutover is done."""
     called = any(
-        name.startswith(f"{_SWITCH}: ") and state in {"started", "done"}
+        name.startswith(f"{_SWITCH}: ") and state in _CALLED
         for name, (state, _) in states.items()
     )
     return called or is_done(states)
@@ -211,8 +219,8 @@ def _fence_words(plan: Mapping[str, Any]) -> str:
     return f"{plan.get('mode')}, {number} tables" if number else str(plan.get("mode"))
 
 
-def _gates(cut: Cutover) -> Iterator[CutoverStep]:
-    """The gates, as they are now."""
+def _gates(cut: Cutover, *, touch: bool) -> Iterator[CutoverStep]:
+    """The gates, as they are now. With `touch`, a migration that nobody follows is drained first."""
     suspended = cut.control.suspended()
     names = ", ".join(sorted(str(name) for name in suspended))
     yield _gate("no suspended tables", not suspended or cut.force, names)
@@ -220,15 +228,36 @@ def _gates(cut: Cutover) -> Iterator[CutoverStep]:
     yield _gate("no refused rows", not refused or cut.force, f"{refused} rows" if refused else "")
     if not cut.capturing:
         return
-    progress = cut.control.progress()
-    exact = (
-        progress.settled is not None
-        and progress.checkpoint is not None
-        and _at(cut, progress.checkpoint).includes(_at(cut, progress.settled))
-    )
-    yield _gate("caught up", exact, f"checkpoint {progress.checkpoint}, needs {progress.settled}")
-    if exact:
+    settled = cut.control.progress().settled
+    if settled is None:
+        yield _gate("caught up", state=False, detail="the target has not caught up with the load yet")
+        return
+    followed = is_followed(cut)
+    began = time.monotonic()
+    if not followed and touch:
+        cut.drain(cut.source.position())
+    checkpoint = cut.control.progress().checkpoint
+    exact = checkpoint is not None and _at(cut, checkpoint).includes(_at(cut, settled))
+    yield _gate("caught up", exact, f"checkpoint {checkpoint}, needs {settled}")
+    if followed:
         yield _lag_gate(cut)
+    else:
+        seconds = f"it took {time.monotonic() - began:.1f} seconds to apply what was pending"
+        told = seconds if touch else "what is pending is applied first"
+        yield _gate("lag", state=True, detail=f"no session is running: {told}")
+
+
+def is_followed(cut: Cutover) -> bool:
+    """A session reads the source's log. One that was there a moment ago may be reconnecting, and is
+    given a moment to come back: a session of ours would fence it."""
+    seen = cut.control.progress().session_at
+    recent = seen is not None and (datetime.now(UTC) - seen).total_seconds() < RECENT
+    deadline = time.monotonic() + (cut.grace if recent else 0.0)
+    while not cut.source.capture_status(cut.migration).active:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL)
+    return True
 
 
 def _lag_gate(cut: Cutover) -> CutoverStep:
@@ -244,6 +273,10 @@ def _lag_gate(cut: Cutover) -> CutoverStep:
 
 def _gate(name: str, state: bool, detail: str = "") -> CutoverStep:  # noqa: FBT001
     return CutoverStep(f"gate: {name}", "open" if state else "closed", detail)
+
+
+def _short(gate: CutoverStep) -> str:
+    return gate.name.removeprefix("gate: ")
 
 
 def _at(cut: Cutover, text: str) -> Position:
@@ -342,7 +375,7 @@ class _Machine:
 
     def _gate(self) -> None:
         with self._step("gate") as told:
-            gates = list(_gates(self._cut))
+            gates = list(_gates(self._cut, touch=True))
             closed = [gate for gate in gates if gate.state == "closed"]
             if closed:
                 raise CutoverError(
@@ -353,7 +386,7 @@ class _Machine:
                     ),
                     hint="remove the cause and cut over again; the source goes on as before",
                 )
-            told["words"] = "; ".join(g.name.removeprefix("gate: ") for g in gates)
+            told["words"] = "; ".join(_short(gate) for gate in gates)
 
     def _fence(self) -> None:
         cut = self._cut
@@ -382,13 +415,15 @@ class _Machine:
         with self._step("drain", {"position": str(position)}):
             cut.control.set_stop(position)
             deadline = time.monotonic() + cut.drain_timeout
-            wait = CatchUp(cut.source, cut.control, patience=ALIVE, stop=cut.stop)
+            # Nobody reads the log: no use in waiting for a sign of life.
+            patience = ALIVE if is_followed(cut) else 0.0
+            wait = CatchUp(cut.source, cut.control, patience=patience, stop=cut.stop)
             try:
                 wait.until(position, deadline=deadline)
             except CaptureError:
                 if time.monotonic() >= deadline:
                     raise
-                # Nobody is at it, or it hangs: a session of our own takes over.
+                # A session of our own takes over; it fences one that hangs.
                 cut.drain(position)
                 wait.until(position, deadline=deadline)
 

@@ -171,7 +171,7 @@ def _result(values: tuple[Value, ...], type_of: DataType, where: str) -> pa.Arra
             "the value of an added column does not fit its data type",
             where=where,
             why=str(cause),
-            hint="change data-type or expression of the add-column rule, e.g. with round() or substr()",
+            hint="change the rule's data-type, or its expression, e.g. with round() or substr()",
         ) from None
 
 

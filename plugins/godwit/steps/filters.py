@@ -1,8 +1,8 @@
 """Row filters on batches, for changes (a full load filters in the source's own SQL).
 
 A value of a condition is understood as the column's type, as a literal in SQL would be: numbers
-exactly, dates and times as such, text by code points ("C" collation), NULL as in WHERE: a row passes
-only when the condition is true.
+exactly, dates and times as such, text by code points ("C" collation), NULL as in WHERE (a row
+passes only when the condition is true).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def filter_mask(batch: pa.RecordBatch, mapping: TableMapping) -> pa.BooleanArray
             holds = _holds(batch, mapping, condition)
             any_of = holds if any_of is None else pc.or_kleene(any_of, holds)
         passing = pc.and_kleene(passing, any_of) if any_of is not None else passing
-    return pc.fill_null(passing, False)  # noqa: FBT003
+    return pc.fill_null(passing, False)
 
 
 def _holds(batch: pa.RecordBatch, mapping: TableMapping, condition: Condition) -> pa.Array:
@@ -89,7 +89,7 @@ Compare = Callable[[str, str], pa.Array]
 def _comparer(text: pa.Array, type_of: DataType, where: str) -> Compare:
     try:
         if type_of.kind is Kind.ENUM:
-            return _by_key(text, lambda v: type_of.labels.index(v))
+            return _by_key(text, type_of.labels.index)
         fast = _typed(text, type_of)
         if fast is not None:
             return fast
@@ -157,14 +157,13 @@ def _texts(text: pa.Array, type_of: DataType) -> pa.Array:
 
 _ARROW_FORMS: dict[Kind, Callable[[pa.Array, DataType], pa.Array]] = {
     Kind.INTEGER: lambda t, d: pc.cast(t, pa.uint64() if d.unsigned else pa.int64()),
-    Kind.DECIMAL: lambda t, d: pc.cast(t, pa.decimal256(76, 38)),
+    Kind.DECIMAL: lambda t, _: pc.cast(t, pa.decimal256(76, 38)),
     Kind.FLOAT: lambda t, d: pc.cast(t, pa.float32() if d.bits == 32 else pa.float64()),
-    Kind.DATE: lambda t, d: pc.cast(t, pa.date32()),
+    Kind.DATE: lambda t, _: pc.cast(t, pa.date32()),
     Kind.TIMESTAMP: _timestamps,
-    Kind.TIME: lambda t, d: pc.cast(t, pa.time64("us")),
     Kind.BOOLEAN: _booleans,
     Kind.TEXT: _texts,
-    Kind.UUID: lambda t, d: pc.utf8_lower(pc.cast(t, pa.large_string())),
+    Kind.UUID: lambda t, _: pc.utf8_lower(pc.cast(t, pa.large_string())),
 }
 
 
@@ -191,7 +190,7 @@ def _key(value: str, type_of: DataType) -> Any:
         return (1, Decimal(0)) if number.is_nan() else (0, number)
     if type_of.kind is Kind.FLOAT:
         real = float(np.float32(value)) if type_of.bits == 32 else float(value)
-        return (1, 0.0) if real != real else (0, real)  # noqa: PLR0124
+        return (1, 0.0) if real != real else (0, real)
     if type_of.kind is Kind.TIME:
         return _seconds(*_match(_TIME, value))
     if type_of.kind in (Kind.DATE, Kind.TIMESTAMP):

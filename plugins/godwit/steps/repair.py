@@ -13,7 +13,7 @@ from godwit.model.mapping import TableMapping
 from godwit.protocols import Control, Source, Target
 from godwit.steps.comparison import KEYS_AT_ONCE, Comparison, Pair, batches
 from godwit.steps.recheck import Outcome
-from godwit.steps.transform import transform_payload
+from godwit.steps.reshape import Reshape
 
 #: A row that changes while it is repaired may be repaired from a version already overtaken.
 ATTEMPTS = 5
@@ -56,14 +56,12 @@ class Repair:
     def _write(self, pair: Pair, keys: Iterable[str]) -> None:
         mapping = pair.mapping
         shared = self._format(mapping)
-        wanted = _payload(pair, keys)
-        found, gone = self._source.rows_by_key(mapping, wanted, shared)
+        reshape = Reshape([mapping], shared, self._source.rows_by_key)
+        found, gone = reshape.reselect(mapping, _payload(pair, keys))
         if self._following:
             # Changes up to here are in the rows just read, and will be applied on top of them.
             self._control.set_settled(self._source.position())
-        if not mapping.plain_load:
-            found, gone = transform_payload(found, mapping), transform_payload(gone, mapping)
-        self._target.repair(mapping, shared, found, gone, self._epoch)
+        self._target.repair(mapping, found, gone, self._epoch)
 
     def _format(self, mapping: TableMapping) -> Format:
         """Columns that both sides know: identities arrive here as texts."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import pyarrow as pa
-
 from godwit.model.changes import ChangeBatch, Format, KeyMove, Payload, Stage, TableChanges
 from godwit.model.mapping import TableMapping
-from godwit.protocols import Source
+from godwit.steps.transform import transform_changes, transform_found, transform_key_move
 
 #: `(mapping, identities, format) -> (rows, identities gone)`, as the source has them now.
 ReadAgain = Callable[[TableMapping, Payload, Format], tuple[Payload, Payload]]
@@ -20,12 +18,10 @@ class Reshape:
 
     def __init__(
         self,
-        source: Source,
         mappings: Sequence[TableMapping],
         format: Format,
         read_again: ReadAgain,
     ) -> None:
-        self._source = source
         self._format = format
         self._read_again = read_again
         self._mappings = {m.source.name: m for m in mappings}
@@ -45,50 +41,30 @@ class Reshape:
         return replace(batch, stages=tuple(stages)), whole
 
     def _stage(self, stage: Stage) -> tuple[list[Stage], bool]:
-        from godwit.steps.transform import transform_changes
-
-        if isinstance(stage, KeyMove):
-            return self._moved(stage), False
-        if not isinstance(stage, TableChanges):
+        made: Stage
+        if isinstance(stage, TableChanges):
+            mapping = self._mappings[stage.table]
+            made, needs = transform_changes(stage, mapping)
+        elif isinstance(stage, KeyMove):
+            mapping = self._mappings[stage.table]
+            made, needs = transform_key_move(stage, mapping)
+        else:
             return [stage], True
-        mapping = self._mappings[stage.table]
-        changes, needs = transform_changes(stage, mapping)
         if needs is None or not needs.rows:
-            # A filter turns updates into upserts and deletes: rows may be new or absent already.
-            return [changes], mapping.row_filter is None
-        return [changes, *self._again(mapping, needs)], False
+            return [made], True
+        return [made, self._again(mapping, needs)], False
 
-    def _moved(self, move: KeyMove) -> list[Stage]:
-        """A changed key with unknown columns: forget the old row, read the new one."""
-        mapping = self._mappings[move.table]
-        identity = mapping.source.identity
-        assert isinstance(move.new.data, pa.RecordBatch)
-        keys = Payload(identity, move.new.rows, move.new.data.select(list(identity)))
-        gone = TableChanges(move.table, deletes=move.old)
-        from godwit.steps.transform import transform_changes
-
-        return [transform_changes(gone, mapping)[0], *self._again(mapping, keys)]
-
-    def _again(self, mapping: TableMapping, keys: Payload) -> list[Stage]:
-        found, gone = self._read_again(mapping, keys, self._format)
-        return [self._as_changes(mapping, found, gone)]
-
-    def _as_changes(self, mapping: TableMapping, found: Payload, gone: Payload) -> TableChanges:
-        from godwit.steps.transform import transform_changes
-
-        changes = TableChanges(
+    def _again(self, mapping: TableMapping, keys: Payload) -> TableChanges:
+        """Rows whose change could not be made from the log alone, as the source has them now."""
+        rows, gone = self.reselect(mapping, keys)
+        return TableChanges(
             mapping.source.name,
-            updates=(found,) if found.rows else (),
+            updates=(rows,) if rows.rows else (),
             deletes=gone if gone.rows else None,
+            lenient=True,
         )
-        return transform_changes(changes, mapping)[0]
 
     def reselect(self, mapping: TableMapping, keys: Payload) -> tuple[Payload, Payload]:
         """See `godwit.protocols.Reselect`: rows by identity, in the target's shape."""
         found, gone = self._read_again(mapping, keys, self._format)
-        if not self._format.columnar:
-            return found, gone
-        changes = self._as_changes(mapping, found, gone)
-        empty = Payload(keys.columns, 0, keys.data)
-        rows = changes.updates[0] if changes.updates else empty
-        return rows, changes.deletes or empty
+        return transform_found(found, gone, mapping) if self._format.columnar else (found, gone)

@@ -22,13 +22,13 @@ class PostgresEngine:
 
     def source(self, connection: Connection, settings: Mapping[str, Any]) -> Source:
         """A source endpoint. Connects lazily."""
-        from godwit.engines.postgres.source import PostgresSource  # noqa: PLC0415 - driver
+        from godwit.engines.postgres.source import PostgresSource
 
         return PostgresSource(connection, settings)
 
     def target(self, connection: Connection, settings: Mapping[str, Any]) -> Target:
         """A target endpoint. Connects lazily."""
-        from godwit.engines.postgres.target import PostgresTarget  # noqa: PLC0415 - driver
+        from godwit.engines.postgres.target import PostgresTarget
 
         return PostgresTarget(connection, settings)
 

@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from godwit.engines.postgres.capture import Lsn
 from godwit.engines.postgres.careful import Careful, Refusals
-from godwit.engines.postgres.connection import Connector, Session
+from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS, Connector, Session
+from godwit.engines.postgres.control import check_epoch
 from godwit.engines.postgres.table_writer import TableWriter
+from godwit.engines.postgres.write import column_types
 from godwit.errors import ApplyError, EndpointError, FencedError, SchemaChangedError
 from godwit.failpoints import failpoint
 from godwit.model.catalog import TableName
@@ -105,6 +108,8 @@ class PostgresApplier:
 
     def _apply(self, batch: ChangeBatch, *, exact: bool) -> Applied:
         self._refusals.begin(str(batch.position))
+        if self._session.info.transaction_status == TransactionStatus.IDLE:
+            self._session.execute("BEGIN")
         if self._in_parts:
             self._session.execute("SAVEPOINT godwit_part")
         try:
@@ -120,12 +125,14 @@ class PostgresApplier:
         return self._commit(batch)
 
     def _again_with_care(self, batch: ChangeBatch, *, exact: bool) -> None:
+        self._refusals.undo()
         if self._in_parts:
             self._session.execute("ROLLBACK TO SAVEPOINT godwit_part")
         else:
             self._session.rollback()
-            for writer in self._writers.values():
-                writer.forget()
+            self._session.execute("BEGIN")
+        for writer in self._writers.values():
+            writer.forget(all_of_it=not self._in_parts)
         self._stages(batch.stages, exact=exact, careful=True)
 
     def _stages(self, stages: Sequence[Stage], *, exact: bool, careful: bool = False) -> None:
@@ -147,7 +154,7 @@ class PostgresApplier:
         writer = self._writers[changes.table]
         if not writer.keyed:
             self._rows += writer.apply_multiset(changes)
-        elif exact:
+        elif exact and not changes.lenient:
             counts = writer.apply_exact(changes)
             self._rows += counts.rows
             self._refusals.missing(changes.table, counts)
@@ -158,8 +165,9 @@ class PostgresApplier:
         careful = Careful(self._session, self._writers[stage.table], self._policy, self._refusals)
         try:
             with self._session.transaction():
-                self._rows += careful.apply(stage, exact=exact)
+                self._rows += careful.apply(stage, exact=exact and not _lenient(stage))
         except ApplyError as cause:
+            self._writers[stage.table].forget(all_of_it=False)
             # Every row that was refused alone is dealt with; this is a table that cannot go on.
             if self._policy.table != "SUSPEND_TABLE" or "STOP_TASK" in str(cause.hint):
                 raise
@@ -254,7 +262,6 @@ class PostgresApplier:
             if now - self._stored >= IDLE_CHECKPOINT:
                 return self._store(self._last(), now)
             row = self._session.execute(_LOOK, {"migration": self._migration}).fetchone()
-            self._session.commit()
         except psycopg.OperationalError as cause:
             raise EndpointError(
                 "the connection to the target broke", why=str(cause).strip()
@@ -280,9 +287,9 @@ class PostgresApplier:
 
     def _store(self, position: Position, now: float) -> Applied:
         """A synchronous checkpoint: everything before it is durable as well."""
-        self._session.execute("SET LOCAL synchronous_commit = on")
-        row = self._checkpoint(position, 0, 0, None)
-        self._session.commit()
+        with self._session.transaction():
+            self._session.execute("SET LOCAL synchronous_commit = on")
+            row = self._checkpoint(position, 0, 0, None)
         self._pending.clear()
         self._durable = self._stored_position = position
         self._stored = now
@@ -303,6 +310,7 @@ class PostgresApplier:
 
     def _rollback(self) -> None:
         self._in_parts = False
+        self._refusals.clear()
         self._rows = 0
         if not self._session.broken and not self._session.closed:
             self._session.rollback()
@@ -310,18 +318,31 @@ class PostgresApplier:
             writer.forget()
 
 
+def _lenient(stage: TableChanges | KeyMove) -> bool:
+    return isinstance(stage, TableChanges) and stage.lenient
+
+
 def _open_session(connector: Connector) -> Session:
-    session = connector.connect(autocommit=False, role="target")
-    with session.transaction():
-        # The source is told only what is on disk here, so commits need not wait for it.
-        session.execute("SET synchronous_commit = off")
-        # Staging tables have no statistics: without these the planner scans whole target tables.
-        session.execute("SET enable_hashjoin = off")
-        session.execute("SET enable_mergejoin = off")
-        session.execute("SET jit = off")
-        session.execute("SET plan_cache_mode = force_custom_plan")
-        session.execute("SET temp_buffers = '32MB'")
+    session = connector.connect(role="target")
+    # The source is told only what is on disk here, so commits need not wait for it. Staging tables
+    # have no statistics: with the joins left on, the planner reads whole target tables.
+    session.execute(
+        "SET synchronous_commit = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+        " SET jit = off; SET plan_cache_mode = force_custom_plan; SET temp_buffers = '32MB'"
+    )
     return session
+
+
+def change_formats(connector: Connector, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:
+    """How changes can be applied: binary only where every type is spelled as on the source."""
+    with connector.connect(role="target") as session:
+        for mapping in mappings:
+            types = column_types(session, mapping.target)
+            for column in mapping.columns:
+                native = mapping.source.column(column.source).native if column.source else None
+                if types.get(column.target) != native:
+                    return CSV, TEXT_COLUMNS
+    return BINARY, CSV, TEXT_COLUMNS
 
 
 def repair(
@@ -333,10 +354,8 @@ def repair(
     epoch: Epoch | None,
 ) -> int:
     """Make rows as given and remove those gone, in one transaction; returns rows touched."""
-    from godwit.engines.postgres.control import check_epoch
-
-    with _open_session(connector) as session:
-        session.execute("SET synchronous_commit = on")
+    with _open_session(connector) as session, session.transaction():
+        session.execute("SET LOCAL synchronous_commit = on")
         writer = TableWriter(session, mapping, format, _nothing)
         changes = TableChanges(
             mapping.source.name,
@@ -346,9 +365,8 @@ def repair(
         rows = writer.apply_idempotent(changes) if writer.keyed else writer.apply_multiset(changes)
         if epoch is not None:
             check_epoch(session, epoch)
-        session.commit()
         return rows
 
 
-def _nothing(mapping: TableMapping, keys: Payload) -> tuple[Payload, Payload]:
+def _nothing(mapping: TableMapping, _keys: Payload) -> tuple[Payload, Payload]:
     raise ApplyError("rows that were read whole cannot be missing", where=str(mapping.target))

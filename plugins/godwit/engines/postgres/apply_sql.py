@@ -100,13 +100,13 @@ class TableSql:
 
     def _compose(self, text: str, **parts: sql.Composable) -> bytes:
         names = {"table": self._table, "stage": self._stage, "options": self._options, **parts}
-        return sql.SQL(text).format(**names).as_bytes(None)  # type: ignore[arg-type]
+        return sql.SQL(text).format(**names).as_bytes(None)
 
     @cached_property
     def create_stage(self) -> bytes:
         """An empty temporary table of the columns' types, emptied again at every commit."""
         return self._compose(
-            "CREATE TEMPORARY TABLE {stage} ON COMMIT DELETE ROWS AS"
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS AS"
             " SELECT {columns} FROM {table} WITH NO DATA",
             columns=self._list(self.columns),
         )

@@ -1,8 +1,8 @@
 """What is done with changes that the target refuses.
 
 A table's changes are applied by deleting every row they touch and inserting the new versions: keys
-that are swapped between rows never meet. Rows that are refused even so are found by halving, and the
-error policy decides about each: log it, leave it out, suspend the table, or stop.
+that are swapped between rows never meet. Rows that are refused even so are found by halving, and
+the error policy decides about each: log it, leave it out, suspend the table, or stop.
 """
 
 from __future__ import annotations
@@ -45,10 +45,21 @@ class Refusals:
     #: Reported since `taken` was last called.
     count: int = 0
     suspended: tuple[TableName, ...] = ()
+    _before: tuple[int, dict[TableName, str]] = field(default_factory=lambda: (0, {}))
 
     def begin(self, position: str) -> None:
         """A new batch, or the next part of one."""
         self.position = position
+        self._before = len(self.lines), dict(self.tables)
+
+    def undo(self) -> None:
+        """What was noted since `begin` was rolled back."""
+        count, self.tables = self._before
+        del self.lines[count:]
+
+    def clear(self) -> None:
+        """The whole transaction was rolled back."""
+        self.lines, self.tables = [], {}
 
     def log(self, table: TableName, operation: str, key: str, error: str) -> None:
         """Note a refused row."""
@@ -121,7 +132,7 @@ class Careful:
         except psycopg.OperationalError:
             raise
         except psycopg.Error as cause:
-            self._writer.forget()
+            self._writer.forget(all_of_it=False)
             if isinstance(stage, KeyMove):
                 self._refuse("UPDATE", stage.new, refusal(cause))
                 return 0

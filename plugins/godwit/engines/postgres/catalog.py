@@ -64,7 +64,8 @@ FROM pg_class c WHERE c.oid = ANY(%(oids)s::oid[])
 _COLUMNS: LiteralString = """
 SELECT a.attrelid::bigint AS relation, a.attname AS name, a.atttypid::bigint AS type,
        a.atttypmod AS typmod, format_type(a.atttypid, a.atttypmod) AS native,
-       NOT a.attnotnull OR n.conname IS NOT NULL AS nullable, pg_get_expr(d.adbin, d.adrelid) AS expression,
+       NOT a.attnotnull OR n.conname IS NOT NULL AS nullable,
+       pg_get_expr(d.adbin, d.adrelid) AS expression,
        a.attgenerated::text AS generated, a.attidentity::text AS identity,
        coalesce(l.collisdeterministic, true) AS deterministic,
        col_description(a.attrelid, a.attnum) AS comment
@@ -143,7 +144,7 @@ def read_catalog(conn: Connection, wanted: Wanted, objects: bool = False) -> Cat
     tables = tuple(_table(relation, found) for relation in relations)
     native: tuple[NativeObject, ...] = ()
     if objects:
-        from godwit.engines.postgres.objects import read_objects  # noqa: PLC0415
+        from godwit.engines.postgres.objects import read_objects
 
         native = read_objects(conn, [r["oid"] for r in relations], wanted)
     version = str(conn.info.server_version)

@@ -59,13 +59,16 @@ class Checksum:
 
     def canonical_kinds(self, table: Table, columns: Sequence[str]) -> tuple[str, ...]:
         """``text:postgres:<probe>`` for columns that exist. The probe tells whether both servers'
-        hash functions agree (they depend on the machine's byte order)."""
+        hash functions agree (they depend on the machine's byte order).
+        """
         with self._session(table.name) as session:
             shape = hashing.read_shape(session, table.name)
+            with self._lock:
+                self._shapes.pop(table.name, None)
+                if shape is not None:
+                    self._shapes[table.name] = shape
             if shape is None:
                 return ("",) * len(columns)
-            with self._lock:
-                self._shapes[table.name] = shape
             kind = hashing.canonical_kind(session)
         return tuple(kind if name in shape.types else "" for name in columns)
 

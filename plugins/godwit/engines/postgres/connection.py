@@ -26,6 +26,9 @@ CSV = Format("postgres-csv")
 #: Record batches of text columns that hold PostgreSQL's own text of each value; NULL is null.
 TEXT_COLUMNS = Format("postgres-columns", columnar=True)
 
+#: Bytes of rows that are read from a connection, and passed on, at once.
+BLOCK = 1 << 18
+
 APPLICATION_NAME = "godwit"
 CONNECT_SECONDS = 30
 

@@ -68,10 +68,62 @@ _SIMPLE = {
     "oid": DataType(Kind.INTEGER, bits=32, unsigned=True),
 }
 #: Binary forms that hold names' OIDs, or that another server may read otherwise.
-_UNSAFE = frozenset({"xml", "regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper", "regoperator", "regproc", "regprocedure", "regrole", "regtype", "refcursor", "aclitem", "pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list", "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary", "gtsvector"})
+_UNSAFE = frozenset(
+    [
+        "xml",
+        "regclass",
+        "regcollation",
+        "regconfig",
+        "regdictionary",
+        "regnamespace",
+        "regoper",
+        "regoperator",
+        "regproc",
+        "regprocedure",
+        "regrole",
+        "regtype",
+        "refcursor",
+        "aclitem",
+        "pg_node_tree",
+        "pg_ndistinct",
+        "pg_dependencies",
+        "pg_mcv_list",
+        "pg_brin_bloom_summary",
+        "pg_brin_minmax_multi_summary",
+        "gtsvector",
+    ]
+)
 #: Equal values have equal bytes, in the binary form and in the text form. Not here: floats
 #: (-0 = 0), interval ('1 day' = '24:00'), jsonb (1 = 1.0), unbounded numeric (1 = 1.00).
-_BYTE_EQUAL = frozenset({"bool", "int2", "int4", "int8", "oid", "uuid", "bytea", "date", "time", "timetz", "timestamp", "timestamptz", "char", "name", "text", "varchar", "bit", "varbit", "inet", "cidr", "macaddr", "macaddr8", "money", "pg_lsn", "xid8"})
+_BYTE_EQUAL = frozenset(
+    [
+        "bool",
+        "int2",
+        "int4",
+        "int8",
+        "oid",
+        "uuid",
+        "bytea",
+        "date",
+        "time",
+        "timetz",
+        "timestamp",
+        "timestamptz",
+        "char",
+        "name",
+        "text",
+        "varchar",
+        "bit",
+        "varbit",
+        "inet",
+        "cidr",
+        "macaddr",
+        "macaddr8",
+        "money",
+        "pg_lsn",
+        "xid8",
+    ]
+)
 
 
 def datatype(types: Types, oid: int, typmod: int) -> DataType:

@@ -7,7 +7,7 @@ from itertools import count
 
 from godwit.engines.postgres.datatypes import spelling
 from godwit.engines.postgres.names import canonical, literal, quoted
-from godwit.engines.postgres.objects_tables import ColumnShape, TableShape
+from godwit.engines.postgres.objects_shapes import ColumnShape, TableShape
 from godwit.model.catalog import Key, TableName
 from godwit.model.datatypes import DataType, Kind
 from godwit.model.mapping import ColumnMapping, TableMapping
@@ -130,7 +130,7 @@ def _comments(mapping: TableMapping) -> list[SchemaStep]:
     return [
         SchemaStep(
             "comment",
-            f"{mapping.target.schema}.on {what} {canonical(name)}",
+            f"on {what} {canonical(name)}",
             "post",
             (f"COMMENT ON {word} {name} IS {literal(text)}",),
             mapping.target,

@@ -6,11 +6,12 @@ import re
 from dataclasses import replace
 
 from godwit.engines.postgres.objects_keys import IndexShape
-from godwit.engines.postgres.objects_tables import COMPRESSION_SINCE, ColumnShape
+from godwit.engines.postgres.objects_shapes import ColumnShape
+from godwit.engines.postgres.objects_tables import COMPRESSION_SINCE
 from godwit.model.catalog import NativeObject
 
 VIRTUAL_SINCE = 180000
-PARTITIONED_IDENTITY_SINCE = 170000
+NAMED_NOT_NULL_SINCE = 180000
 PARTITIONED_EXCLUSION_SINCE = 170000
 MULTIRANGE_SINCE = 140000
 
@@ -29,7 +30,12 @@ _NEWER: tuple[tuple[frozenset[str], re.Pattern[str], int, str], ...] = tuple(
         ({"not-null constraint"}, r"", 180000, "NOT NULL constraints that are NOT VALID"),
         ({"view"}, r"\bsecurity_invoker\b", 150000, "security_invoker views"),
         ({"function", "procedure"}, r"\bBEGIN ATOMIC\b", 140000, "routines with a parsed SQL body"),
-        ({"foreign key"}, r"\bON DELETE SET (NULL|DEFAULT) \(", 150000, "ON DELETE SET NULL (column)"),
+        (
+            {"foreign key"},
+            r"\bON DELETE SET (NULL|DEFAULT) \(",
+            150000,
+            "ON DELETE SET NULL (column)",
+        ),
         ({"collation"}, r"provider = builtin", 170000, "the builtin collation provider"),
         ({"collation"}, r"\brules = ", 160000, "collation rules"),
         ({"statistics"}, r" ON \(", 140000, "statistics on expressions"),
@@ -53,20 +59,17 @@ def refused(thing: NativeObject, version: int) -> str:
     return ""
 
 
-def fit_column(
-    column: ColumnShape, version: int, *, partitioned: bool
-) -> tuple[ColumnShape, list[str]]:
+def fit_column(column: ColumnShape, version: int) -> tuple[ColumnShape, list[str]]:
     """The column as a target of that version can have it, and what had to change."""
     notes = []
+    if version < NAMED_NOT_NULL_SINCE:
+        column = replace(column, not_null_name="")
     if column.compression and version < COMPRESSION_SINCE:
         column = replace(column, compression="")
         notes.append("its compression method is not kept: the target's version has only one")
     if column.generated == "v" and version < VIRTUAL_SINCE:
         column = replace(column, generated="s")
         notes.append("it is stored instead of virtual, which exists since PostgreSQL 18")
-    if column.identity and partitioned and version < PARTITIONED_IDENTITY_SINCE:
-        column = replace(column, identity="", sequence="", sequence_name=None)
-        notes.append("its identity is not kept: partitioned tables have them since PostgreSQL 17")
     if "multirange" in column.type and version < MULTIRANGE_SINCE:
         notes.append("multirange types exist since PostgreSQL 14; the target will refuse the table")
     return column, notes

@@ -280,7 +280,8 @@ def _overriding_roles(session: Session) -> list[str]:
         "SELECT r.rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole,"
         " unnest(s.setconfig) AS c WHERE split_part(c, '=', 1) = %s"
         " AND lower(split_part(c, '=', 2)) NOT IN ('on', 'true', 'yes', '1')"
-        " AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        " AND s.setdatabase IN"
+        " (0, (SELECT oid FROM pg_database WHERE datname = current_database()))"
         " ORDER BY 1",
         [_SETTING],
     ).fetchall()

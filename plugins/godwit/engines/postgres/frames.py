@@ -254,7 +254,9 @@ class _Table:
     def encoded(self, *, binary: bool) -> Rows:
         if self.plan.mode == MULTISET:
             return self._encoded_multiset(binary=binary)
-        inserts, deletes, cancelled = [], [], []
+        inserts: list[bytes] = []
+        deletes: list[bytes] = []
+        cancelled: list[bytes] = []
         updates: dict[tuple[int, ...], list[bytes]] = {}
         for key in sorted(self.rows):
             row = self.rows[key]
@@ -410,8 +412,12 @@ def compact_python(
 
 
 try:
-    from godwit.engines.postgres._frames import compact as _compact
-    from godwit.engines.postgres._frames import scan as _scan
+    from godwit.engines.postgres._frames import (  # type: ignore[import-not-found,unused-ignore]
+        compact as _compact,
+    )
+    from godwit.engines.postgres._frames import (  # type: ignore[import-not-found,unused-ignore]
+        scan as _scan,
+    )
 
     COMPILED = True
 except ImportError:

@@ -107,13 +107,13 @@ class Renaming:
                 yield quoted(*pair)
                 place += 3
                 column = line[place + 1].name if len(line) > place + 1 else None
-                if line[place : place + 1] and line[place].text == "." and column in self.columns:
+                if column and line[place].text == "." and column in self.columns:
                     yield f".{quoted(self.columns[column])}"
                     place += 2
                 continue
             if token.kind == "string" and line[place + 1 : place + 3]:
                 yield self._regclass(token.text, line[place + 1 : place + 3])
-            elif token.name in self.columns and self._is_column(line, place):
+            elif token.name and token.name in self.columns and self._is_column(line, place):
                 yield quoted(self.columns[token.name])
             else:
                 yield token.text

@@ -73,7 +73,8 @@ SELECT DISTINCT relnamespace::bigint AS oid FROM pg_class WHERE oid = ANY(%(oids
 """
 
 _EVERY_SCHEMA: LiteralString = """
-SELECT oid::bigint AS oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+SELECT oid::bigint AS oid FROM pg_namespace
+WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'godwit')
 """
 
 _VIEW_NAMES: LiteralString = """
@@ -96,7 +97,8 @@ def read_objects(
     every_schema: bool = False,
 ) -> tuple[NativeObject, ...]:
     """Objects that belong to these tables and their schemas (or to every schema), or are needed by
-    them, in the order in which they can be made. `wanted` is asked for views."""
+    them, in the order in which they can be made. `wanted` is asked for views.
+    """
     query = _EVERY_SCHEMA if every_schema else _SCHEMAS_OF
     schemas = frozenset(row["oid"] for row in fetch(conn, query, oids=list(relations)))
     if not schemas:
@@ -171,6 +173,8 @@ def _settle_ownership(objects: Objects, dependencies: Sequence[Row]) -> None:
 
 
 Edges = dict[Key, set[Key]]
+#: Nothing stops being possible when these aren't brought over.
+_FREE = frozenset({"pg_namespace", "pg_publication"})
 
 
 def _edges(objects: Objects, dependencies: Sequence[Row]) -> tuple[Edges, dict[Key, set[Key]]]:
@@ -190,23 +194,19 @@ def _edges(objects: Objects, dependencies: Sequence[Row]) -> tuple[Edges, dict[K
             continue
         if needed in objects.found:
             edges[source].add(needed)
-        elif row["on_class"] not in {"pg_namespace", "pg_publication"}:
+        elif not (row["on_class"] in _FREE or (source, needed) in objects.left_behind):
             missing[source].add(needed)
     for source, needed in objects.needs:
         resolved = objects.resolve(needed)
-        if source not in objects.found or resolved == source:
-            continue
-        if resolved in objects.found:
-            edges[source].add(resolved)
-        else:
-            missing[source].add(resolved)
+        if source in objects.found and resolved != source:
+            (edges if resolved in objects.found else missing)[source].add(resolved)
     return edges, missing
 
 
 def _mark_unconverted(
     conn: Connection, objects: Objects, edges: Edges, missing: dict[Key, set[Key]]
 ) -> None:
-    """Objects that need something that isn't selected, and those that need them, become findings."""
+    """What needs something that isn't selected, and what needs that, becomes a finding."""
     wanted = {key for keys in missing.values() for key in keys}
     names = {
         (row["class"], row["oid"]): row["name"]

@@ -26,7 +26,8 @@ _AGGREGATES: LiteralString = """
 SELECT a.aggfnoid::oid::bigint AS oid, a.aggkind::text AS type, a.aggtransfn::text AS sfunc,
        format_type(a.aggtranstype, NULL) AS stype, nullif(a.aggtransspace, 0)::text AS sspace,
        nullif(a.aggfinalfn::text, '-') AS finalfunc, a.aggfinalextra AS final_extra,
-       nullif(a.aggcombinefn::text, '-') AS combinefunc, nullif(a.aggserialfn::text, '-') AS serialfunc,
+       nullif(a.aggcombinefn::text, '-') AS combinefunc,
+       nullif(a.aggserialfn::text, '-') AS serialfunc,
        nullif(a.aggdeserialfn::text, '-') AS deserialfunc,
        nullif(a.aggmtransfn::text, '-') AS msfunc, nullif(a.aggminvtransfn::text, '-') AS minvfunc,
        CASE WHEN a.aggmtranstype <> 0 THEN format_type(a.aggmtranstype, NULL) END AS mstype,
@@ -59,7 +60,8 @@ _RULES: LiteralString = """
 SELECT r.oid::bigint AS oid, r.ev_class::bigint AS relation, n.nspname AS schema,
        c.relname AS table, r.rulename AS name, pg_get_ruledef(r.oid) AS definition,
        r.ev_enabled::text AS enabled, c.relkind::text AS kind
-FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE r.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY 3, 4, 5
 """
@@ -77,7 +79,8 @@ _POLICIES: LiteralString = """
 SELECT p.oid::bigint AS oid, p.polrelid::bigint AS relation, n.nspname AS schema,
        c.relname AS table, p.polname AS name, p.polcmd::text AS command,
        p.polpermissive AS permissive,
-       pg_get_expr(p.polqual, p.polrelid) AS using, pg_get_expr(p.polwithcheck, p.polrelid) AS check,
+       pg_get_expr(p.polqual, p.polrelid) AS using,
+       pg_get_expr(p.polwithcheck, p.polrelid) AS check,
        array(SELECT coalesce(quote_ident(r.rolname), 'PUBLIC') FROM unnest(p.polroles) AS o(oid)
              LEFT JOIN pg_roles r ON r.oid = o.oid ORDER BY 1) AS roles
 FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -108,7 +108,7 @@ def read_comments(conn: Connection, objects: Objects) -> None:
             identity = identity.replace(" on ", " ON DOMAIN ", 1)
         thing = NativeObject(
             "comment",
-            owner.schema,
+            "",
             f"on {row['type']} {row['identity']}",
             (f"COMMENT ON {what} {identity} IS {literal(row['text'])}",),
             "post",

@@ -27,6 +27,7 @@ class Objects:
         alias: rows that belong to another one: a table's row type, a default, an owned index …
         needs: dependencies that the readers know and pg_depend does not say in the right direction.
         on_demand: objects made only when another one needs them.
+        left_behind: `(object, needed)`: dependencies that don't count here.
         with_owner: `(object, owner)`: made when the owner is.
     """
 
@@ -35,6 +36,7 @@ class Objects:
     needs: list[tuple[Key, Key]] = field(default_factory=list)
     on_demand: set[Key] = field(default_factory=set)
     with_owner: list[tuple[Key, Key]] = field(default_factory=list)
+    left_behind: set[tuple[Key, Key]] = field(default_factory=set)
 
     def add(self, key: Key, thing: NativeObject, *needs: Key, on_demand: bool = False) -> None:
         """Take an object in."""

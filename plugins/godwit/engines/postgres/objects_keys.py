@@ -28,7 +28,8 @@ _KINDS = {
 @dataclass(frozen=True)
 class IndexShape(NativeObject):
     """A key or index. `columns`: of its key, None for expressions; `deep`: how far below the root
-    of a partition tree its table is (leaves are made first, and found by what is above them)."""
+    of a partition tree its table is (leaves are made first, and found by what is above them).
+    """
 
     columns: tuple[str | None, ...] = ()
     unique: bool = False
@@ -44,11 +45,12 @@ _CONSTRAINTS: LiteralString = """
 SELECT o.oid::bigint AS oid, o.conrelid::bigint AS relation, n.nspname AS schema,
        c.relname AS table, c.relkind = 'p' AS partitioned, o.conname AS name,
        o.contype::text AS type, pg_get_constraintdef(o.oid) AS definition, o.convalidated AS valid,
-       o.conindid::bigint AS index, o.confrelid::bigint AS referenced, o.condeferrable AS deferrable,
-       o.connoinherit AS alone, o.conparentid <> 0 AS from_parent,
+       o.conindid::bigint AS index, o.confrelid::bigint AS referenced,
+       o.condeferrable AS deferrable, o.conparentid <> 0 AS from_parent,
        o.conislocal AND o.coninhcount = 0 AS own,
        array(SELECT a.attname::text FROM unnest(o.conkey) WITH ORDINALITY k(n, i)
-             JOIN pg_attribute a ON a.attrelid = o.conrelid AND a.attnum = k.n ORDER BY k.i) AS columns
+             JOIN pg_attribute a ON a.attrelid = o.conrelid AND a.attnum = k.n
+             ORDER BY k.i) AS columns
 FROM pg_constraint o
 JOIN pg_class c ON c.oid = o.conrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -83,7 +85,8 @@ ORDER BY n.nspname, t.relname, c.relname
 _STATISTICS: LiteralString = """
 SELECT s.oid::bigint AS oid, n.nspname AS schema, s.stxname AS name,
        s.stxrelid::bigint AS relation, tn.nspname AS table_schema, t.relname AS table,
-       pg_get_statisticsobjdef(s.oid) AS definition, (to_jsonb(s) ->> 'stxstattarget')::int AS target
+       pg_get_statisticsobjdef(s.oid) AS definition,
+       (to_jsonb(s) ->> 'stxstattarget')::int AS target
 FROM pg_statistic_ext s
 JOIN pg_namespace n ON n.oid = s.stxnamespace
 JOIN pg_class t ON t.oid = s.stxrelid
@@ -95,7 +98,8 @@ ORDER BY 2, 3
 
 def read_keys(conn: Connection, depth: Mapping[int, int], objects: Objects) -> None:
     """Constraints and indexes of tables (and materialized views) by OID; `depth` is each one's
-    distance from the root of its partition tree."""
+    distance from the root of its partition tree.
+    """
     indexes = {row["oid"]: row for row in fetch(conn, _INDEXES, oids=list(depth))}
     constraints = fetch(conn, _CONSTRAINTS, oids=list(depth))
     for row in constraints:
@@ -161,7 +165,8 @@ def _key_constraint(
 
 def _late_constraint(key: Key, row: Row, table: TableName, objects: Objects) -> None:
     """Foreign keys and checks are added without looking at the rows, then validated: the second
-    step takes time, but no lock that writers wait for."""
+    step takes time, but no lock that writers wait for.
+    """
     definition = row["definition"].removesuffix(NOT_VALID)
     name = quoted(row["name"])
     add = f"ALTER TABLE {quoted(*table)} ADD CONSTRAINT {name} {definition}"

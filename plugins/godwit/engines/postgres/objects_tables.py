@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import LiteralString
 
 from godwit.engines.postgres.catalog import Connection, Row, fetch
-from godwit.engines.postgres.names import Renaming, canonical, literal, quoted
+from godwit.engines.postgres.names import canonical, literal, quoted
 from godwit.engines.postgres.objects_graph import Objects, Selection, Unconverted
+from godwit.engines.postgres.objects_shapes import ColumnShape, TableShape
 from godwit.model.catalog import NativeObject, TableName
 
 COMPRESSION_SINCE = 140000
@@ -17,113 +18,7 @@ NULLS_NOT_DISTINCT_SINCE = 150000
 STORAGE = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
 COMPRESSION = {"p": "pglz", "l": "lz4"}
 SEQUENCE_DEFAULT_CACHE = 1
-
-
-@dataclass(frozen=True)
-class ColumnShape:
-    """A column as DDL sees it. `expression` is the default, or what a generated column computes."""
-
-    name: str
-    type: str
-    nullable: bool = True
-    collation: tuple[str, str] | None = None
-    expression: str | None = None
-    generated: str = ""
-    identity: str = ""
-    sequence: str = ""
-    sequence_name: TableName | None = None
-    storage: str = ""
-    compression: str = ""
-    statistics: int | None = None
-    options: str = ""
-
-    def line(self) -> str:
-        """The column's line in CREATE TABLE."""
-        words = [quoted(self.name), self.type]
-        if self.collation:
-            words.append(f"COLLATE {quoted(*self.collation)}")
-        if self.compression:
-            words.append(f"COMPRESSION {self.compression}")
-        if self.generated:
-            how = "STORED" if self.generated == "s" else "VIRTUAL"
-            words.append(f"GENERATED ALWAYS AS ({self.expression}) {how}")
-        elif self.identity:
-            when = "ALWAYS" if self.identity == "a" else "BY DEFAULT"
-            name = f"SEQUENCE NAME {quoted(*self.sequence_name)} " if self.sequence_name else ""
-            words.append(f"GENERATED {when} AS IDENTITY ({name}{self.sequence})")
-        elif self.expression is not None:
-            words.append(f"DEFAULT {self.expression}")
-        if not self.nullable:
-            words.append("NOT NULL")
-        return " ".join(words)
-
-    def settings(self) -> list[str]:
-        """Actions of ALTER TABLE for what CREATE TABLE of older versions cannot say."""
-        prefix = f"ALTER COLUMN {quoted(self.name)}"
-        actions = []
-        if self.storage:
-            actions.append(f"{prefix} SET STORAGE {self.storage}")
-        if self.statistics is not None:
-            actions.append(f"{prefix} SET STATISTICS {self.statistics}")
-        if self.options:
-            actions.append(f"{prefix} SET ({self.options})")
-        return actions
-
-
-@dataclass(frozen=True)
-class TableShape(NativeObject):
-    """A table with its parts kept apart, so that names, columns and types can be changed."""
-
-    columns: tuple[ColumnShape, ...] = ()
-    partition_by: str = ""
-    bound: str = ""
-    parents: tuple[TableName, ...] = ()
-    options: str = ""
-    unlogged: bool = False
-    method: str = ""
-    #: Sequences owned by a column: `(sequence, column)`.
-    owned: tuple[tuple[TableName, str], ...] = ()
-    #: The table that is selected by mappings: itself, or the root above a partition.
-    root: TableName | None = None
-
-    def rendered(self, renaming: Renaming | None = None) -> TableShape:
-        """The same table with its statements and canonical definition written out."""
-        new = renaming or Renaming()
-        name = new.relation(TableName(self.schema, self.name))
-        target = quoted(*name)
-        create = self._create(target)
-        statements = [create]
-        actions = [a for c in self.columns for a in c.settings()]
-        if actions:
-            statements.append(f"ALTER TABLE {target} {', '.join(actions)}")
-        for parent in self.parents:
-            above = quoted(*new.relation(parent))
-            statements.append(
-                f"ALTER TABLE {above} ATTACH PARTITION {target} {self.bound}"
-                if self.bound
-                else f"ALTER TABLE {target} INHERIT {above}"
-            )
-        for sequence, column in self.owned:
-            owner = quoted(*new.relation(sequence))
-            statements.append(f"ALTER SEQUENCE {owner} OWNED BY {target}.{quoted(column)}")
-        return replace(
-            self,
-            schema=name.schema,
-            name=name.name,
-            statements=tuple(statements),
-            definition=canonical("; ".join(statements)),
-        )
-
-    def _create(self, target: str) -> str:
-        lines = ",".join(f"\n    {c.line()}" for c in self.columns)
-        text = f"CREATE {'UNLOGGED ' if self.unlogged else ''}TABLE {target} ({lines}\n)"
-        if self.partition_by:
-            text += f" PARTITION BY {self.partition_by}"
-        if self.method:
-            text += f" USING {quoted(self.method)}"
-        if self.options:
-            text += f" WITH ({self.options})"
-        return text
+MAX_NAME_BYTES = 63
 
 
 _TREE: LiteralString = """
@@ -153,8 +48,10 @@ ORDER BY 2, 3
 """
 
 _PARENTS: LiteralString = """
-SELECT i.inhrelid::bigint AS child, i.inhparent::bigint AS oid, n.nspname AS schema, c.relname AS name
-FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT i.inhrelid::bigint AS child, i.inhparent::bigint AS oid, n.nspname AS schema,
+       c.relname AS name
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
+JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE i.inhrelid = ANY(%(oids)s::oid[]) ORDER BY i.inhrelid, i.inhseqno
 """
 
@@ -168,9 +65,13 @@ SELECT a.attrelid::bigint AS relation, a.attname AS name, a.attnum AS number,
        CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage::text END AS storage,
        CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END AS statistics,
        array_to_string(a.attoptions, ', ') AS options,
-       to_jsonb(a) ->> 'attcompression' AS compression
+       to_jsonb(a) ->> 'attcompression' AS compression,
+       NOT a.attislocal AS inherited, nn.conname AS not_null_name, r.relname AS table
 FROM pg_attribute a
+JOIN pg_class r ON r.oid = a.attrelid
 JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_constraint nn ON nn.conrelid = a.attrelid AND nn.contype = 'n' AND nn.convalidated
+  AND nn.conkey[1] = a.attnum
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
 LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
@@ -223,9 +124,15 @@ def read_tables(conn: Connection, selection: Selection, objects: Objects) -> Non
             _foreign_partition(row, objects)
             continue
         above = tables[roots[oid]]
-        shape = _shape(row, columns[oid], parents[oid], owned[oid])
+        # A child of a table that isn't selected becomes a table like any other.
+        known = [p for p in parents[oid] if p["oid"] in tables]
+        objects.left_behind |= {
+            (("pg_class", oid), ("pg_class", p["oid"])) for p in parents[oid] if p not in known
+        }
+        above_not_null = {c["name"] for p in known for c in columns[p["oid"]] if not c["nullable"]}
+        shape = _shape(row, columns[oid], known, owned[oid], above_not_null)
         shape = replace(shape, root=TableName(above["schema"], above["name"])).rendered()
-        needs = [("pg_class", p["oid"]) for p in parents[oid]]
+        needs = [("pg_class", p["oid"]) for p in known]
         needs += [("pg_class", s["oid"]) for s in owned[oid] if s["owned"] == "a"]
         objects.add(("pg_class", oid), shape, *needs)
 
@@ -243,7 +150,11 @@ def _unconverted(kind: str, row: Row, reason: str) -> NativeObject:
 
 
 def _shape(
-    row: Row, columns: Sequence[Row], parents: Sequence[Row], owned: Sequence[Row]
+    row: Row,
+    columns: Sequence[Row],
+    parents: Sequence[Row],
+    owned: Sequence[Row],
+    above_not_null: set[str],
 ) -> TableShape:
     names = {c["number"]: c["name"] for c in columns}
     identities = {s["number"]: s for s in owned if s["owned"] == "i"}
@@ -255,7 +166,12 @@ def _shape(
         phase="pre",
         table=TableName(row["schema"], row["name"]),
         columns=tuple(
-            _column(c, identities.get(c["number"]), partition=row["partition"]) for c in columns
+            replace(
+                _column(c, identities.get(c["number"]), partition=row["partition"]),
+                inherited=bool(parents) and not row["partition"] and c["inherited"],
+                stricter=not c["nullable"] and c["name"] not in above_not_null,
+            )
+            for c in columns
         ),
         partition_by=row["partition_by"] or "",
         bound=row["bound"] or "",
@@ -296,7 +212,16 @@ def _column(row: Row, identity: Row | None, *, partition: bool) -> ColumnShape:
         compression=COMPRESSION.get(row["compression"] or "", ""),
         statistics=row["statistics"],
         options=row["options"] or "",
+        not_null_name=_not_null_name(row),
     )
+
+
+def _not_null_name(row: Row) -> str:
+    """The name of the NOT NULL constraint (since 18), when it isn't the one the server gives."""
+    name: str = row["not_null_name"] or ""
+    given = name == f"{row['table']}_{row['name']}_not_null"
+    shortened = name.endswith("_not_null") and len(name.encode()) == MAX_NAME_BYTES
+    return "" if given or shortened else name
 
 
 def _sequence_options(row: Row, *, typed: bool = True) -> str:

@@ -61,7 +61,8 @@ ORDER BY 3, 4
 """
 
 _ATTRIBUTES: LiteralString = """
-SELECT a.attrelid::bigint AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
+SELECT a.attrelid::bigint AS relation, a.attname AS name,
+       format_type(a.atttypid, a.atttypmod) AS type,
        CASE WHEN a.attcollation <> t.typcollation THEN l.collname END AS collation,
        ln.nspname AS collation_schema
 FROM pg_attribute a

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,13 +17,13 @@ from godwit.errors import LoadError
 from godwit.model.catalog import Table, TableName
 from godwit.model.changes import Format
 from godwit.model.chunks import Bound, Chunk
+from godwit.model.datatypes import Kind
 from godwit.model.mapping import Condition, RowFilter, TableMapping
 
 #: Bytes of CSV that become one record batch, as long as no single row is larger.
 BATCH_BYTES = 1 << 21
 
 _OPERATORS = {"eq": "=", "noteq": "<>", "lte": "<=", "ste": "<=", "gte": ">=", "gt": ">", "lt": "<"}
-_SOURCE_COLUMN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_$]*)")
 
 
 def formats(table: Table, columns: Sequence[str]) -> tuple[Format, ...]:
@@ -56,10 +55,7 @@ def read_columns(mapping: TableMapping, format: Format) -> tuple[str, ...]:
     """Source columns that are read: as mapped, or all that a transformation may look at."""
     if not format.columnar:
         return tuple(c.source for c in mapping.columns if c.source is not None)
-    wanted = {c.source for c in mapping.columns}
-    for column in mapping.columns:
-        wanted.update(_SOURCE_COLUMN.findall(column.expression or ""))
-    return tuple(c.name for c in mapping.source.columns if c.name in wanted)
+    return mapping.read_columns
 
 
 def relation(chunk: Chunk, mapping: TableMapping) -> sql.Composable:
@@ -118,15 +114,22 @@ def filter_terms(table: Table, row_filter: RowFilter) -> Iterator[sql.Composable
 
 
 def _condition(table: Table, condition: Condition) -> sql.Composable:
-    column = sql.Identifier(condition.column)
+    column: sql.Composable = sql.Identifier(condition.column)
     operator = condition.operator
     if operator in {"null", "notnull"}:
         return sql.SQL("{} IS NULL" if operator == "null" else "{} IS NOT NULL").format(column)
+    column = _compared(table, condition.column, operator)
     values = [typed(table, condition.column, value) for value in condition.values]
     if operator in {"between", "notbetween"}:
         word = "BETWEEN" if operator == "between" else "NOT BETWEEN"
         return sql.SQL(f"{{}} {word} {{}} AND {{}}").format(column, *values)
     return sql.SQL(f"{{}} {_OPERATORS[operator]} {{}}").format(column, *values)
+
+
+def _compared(table: Table, name: str, operator: str) -> sql.Composable:
+    """The column as filters compare it: text in the order of its code points, as on changes."""
+    ordered = operator not in {"eq", "noteq"} and table.column(name).type.kind is Kind.TEXT
+    return sql.SQL('{} COLLATE "C"' if ordered else "{}").format(sql.Identifier(name))
 
 
 def copy_statement(
@@ -202,8 +205,8 @@ class PostgresRows:
             yield self._batch(b"".join(gathered))
 
     def _batch(self, lines: bytes) -> pa.RecordBatch:
-        # Only rows without columns have no other way to be counted: each is an empty line.
-        return csv_batch(self.columns, lines, 0 if self.columns else lines.count(b"\n"))
+        # A row without columns is an empty line; others have as many lines or more.
+        return csv_batch(self.columns, lines, lines.count(b"\n"))
 
 
 def _unreadable(error: psycopg.Error, where: str) -> LoadError:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import psycopg
 
-from godwit.engines.postgres.wire import CopyRefusedError
-
 #: Classes of SQLSTATE whose messages quote values: data exceptions, and whatever a trigger raises.
 _QUOTING = ("22", "P0")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"|0x[0-9a-fA-F]{2}(?: 0x[0-9a-fA-F]{2})*|\'(?:[^\']|\'\')*\'')
@@ -26,6 +24,28 @@ _HINTS = {
     "08": "run the task again when the server can be reached",
 }
 _ANYTHING = "run the task again; if it stays, look into the server's log"
+
+
+class CopyRefusedError(psycopg.DatabaseError):
+    """The server's answer to a COPY, with what is safe to show apart from what isn't.
+
+    `fields` are those of the protocol's ErrorResponse by their one-letter names.
+    """
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__(fields.get("M", "the connection was lost"))
+        self.fields = fields
+
+
+def error_fields(body: bytes) -> dict[str, str]:
+    """The fields of an ErrorResponse."""
+    parts = [part for part in body.split(b"\0") if part]
+    return {chr(part[0]): part[1:].decode("utf-8", "replace") for part in parts}
+
+
+def lost(cause: object) -> CopyRefusedError:
+    """The error of a connection that went away during a COPY."""
+    return CopyRefusedError({"C": "08006", "M": f"the connection was lost: {cause}"})
 
 
 @dataclass(frozen=True)

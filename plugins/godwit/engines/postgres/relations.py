@@ -134,7 +134,8 @@ class Relations:
     def _root(self, relation: Relation) -> Table | None:
         """The captured table that a relation nobody has heard of is a partition of, if any."""
         row = self._session.execute(
-            "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+            "SELECT n.nspname, c.relname FROM pg_class c"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE c.oid = pg_partition_root(%s::oid) AND c.oid <> %s::oid",
             [relation.id, relation.id],
         ).fetchone()

@@ -115,7 +115,7 @@ def row_of(format: Format, columns: tuple[str, ...], fields: Fields) -> Payload:
 def join_rows(
     format: Format, columns: tuple[str, ...], *parts: tuple[tuple[str, ...], Payload]
 ) -> Payload:
-    """One row with `columns`, taken from payloads of one row each, given with their column names."""
+    """One row with `columns`, taken from payloads of one row each under the names given."""
     values: dict[str, bytes | None] = {}
     for names, payload in parts:
         values.update(zip(names, fields_of(format, payload), strict=True))

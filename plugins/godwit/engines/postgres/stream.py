@@ -19,7 +19,7 @@ import psycopg
 from psycopg import pq, sql
 
 from godwit.engines.postgres.capture import CaptureNames, Lsn, check_start, release_slot
-from godwit.engines.postgres.connection import BINARY, Connector, Session
+from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS, Connector, Session
 from godwit.engines.postgres.frames import EPOCH_SHIFT, Plan, compact, scan
 from godwit.engines.postgres.relations import Relations
 from godwit.errors import CaptureError
@@ -31,12 +31,22 @@ from godwit.protocols import Wanted
 #: A small receive buffer lets the server gather many messages for one send; see `_nap`.
 RECEIVE_BUFFER = 64 << 10
 BLOCK = 1 << 20
-#: Seconds: a nap while behind, waiting for data, between answers, until silence is an error.
+#: Seconds: a nap while behind; silence after which the source is asked how far it is; waiting for
+#: data after that; between questions, between answers; until silence is an error.
 NAP = 0.002
+PAUSE = 0.005
 WAIT = 0.05
 ASK = 0.1
 ANSWER = 5.0
 SILENCE = 90.0
+
+
+def change_formats(connector: Connector, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:
+    """How changes of these tables can be streamed: binary is all or nothing for a stream."""
+    safe = all(c.native_safe for m in mappings for c in m.source.stored_columns)
+    if safe and connector.version >= 140000:
+        return BINARY, CSV, TEXT_COLUMNS
+    return CSV, TEXT_COLUMNS
 
 
 def open_stream(
@@ -85,7 +95,7 @@ def _start(
         )
         query = sql.SQL("START_REPLICATION SLOT {} LOGICAL {} ({})").format(
             sql.Identifier(names.slot),
-            sql.SQL(str(start)),  # type: ignore[arg-type]
+            sql.SQL(str(start)),
             sql.SQL(", ").join(
                 sql.SQL("{} {}").format(sql.Identifier(key), sql.Literal(value))
                 for key, value in options.items()
@@ -110,12 +120,19 @@ class Wire:
         self._session = session
         self._pgconn = session.pgconn
         self._socket: socket.socket | None = None
-        if self._pgconn.ssl_in_use:
+        self._rest = memoryview(b"")
+        if self.encrypted:
             result = self._pgconn.exec_(query)
             if result.status != pq.ExecStatus.COPY_BOTH:
                 raise CaptureError("replication does not start", why=_text(result.error_message))
         else:
             self._take_over(query)
+
+    @property
+    def encrypted(self) -> bool:
+        """The socket carries TLS or GSSAPI, which only libpq can read."""
+        gss = self._session.info.get_parameters().get("gssencmode") != "disable"
+        return bool(self._pgconn.ssl_in_use) or gss
 
     def _take_over(self, query: bytes) -> None:
         """Send the query with libpq, then read the answer and all that follows ourselves."""
@@ -158,26 +175,29 @@ class Wire:
     def _receive_libpq(self, into: memoryview, timeout: float) -> int:
         """The same frames, put together from libpq's messages."""
         size = 0
-        while len(into) - size > BLOCK // 2:
+        while size < len(into):
+            if not self._rest and not self._next_message(0.0 if size else timeout):
+                break
+            part = self._rest[: len(into) - size]
+            into[size : size + len(part)] = part
+            self._rest = self._rest[len(part) :]
+            size += len(part)
+        return size
+
+    def _next_message(self, timeout: float) -> bool:
+        """Put libpq's next message into `_rest` as a frame; False when none comes in time."""
+        for attempt in (1, 2):
             length, data = self._pgconn.get_copy_data(1)
             if length > 0:
-                frame = b"d" + struct.pack(">I", length + 4) + bytes(data)
-                if len(frame) > len(into) - size:
-                    raise CaptureError(
-                        "a value is too large to be followed over TLS",
-                        why=f"{length} bytes in one message",
-                        hint="raise task_settings ChangeProcessingTuning.MemoryLimitTotal",
-                    )
-                into[size : size + len(frame)] = frame
-                size += len(frame)
-            elif length == 0:
-                if size or not select.select([self._pgconn.socket], [], [], timeout)[0]:
-                    break
-                self._pgconn.consume_input()
-            else:
-                why = _text(self._pgconn.get_result().error_message)  # type: ignore[union-attr]
-                raise CaptureError("the source ended the replication", why=why)
-        return size
+                self._rest = memoryview(b"d" + struct.pack(">I", length + 4) + bytes(data))
+                return True
+            if length < 0:
+                why = self._pgconn.get_error_message()
+                raise CaptureError("the source ended the replication", why=why.strip())
+            if attempt == 2 or not select.select([self._pgconn.socket], [], [], timeout)[0]:
+                break
+            self._pgconn.consume_input()
+        return False
 
     def send(self, message: bytes) -> None:
         """One CopyData message."""
@@ -234,19 +254,19 @@ class Stream:
         if self._filled >= self._limit and self._scanned:
             if want == Wanted.NOTHING:
                 time.sleep(NAP)
-                self._answer()
+                self._answer(quiet=False)
                 return None
             return self._take(self._cut or self._scanned, final=self._cut > 0)
-        received = self._receive(NAP / 2 if self._cut else WAIT)
-        self._answer()
-        if received:
-            if want != Wanted.ANY and received < 2 * RECEIVE_BUFFER:
-                # While behind, let the server fill its buffer: it sends more at once for less work.
-                time.sleep(NAP)
-            return None
-        if self._filled or self._open:
-            return None
-        return Idle(Lsn(self._wal_end))
+        asked = self._asked > self._heard
+        received = self._receive(NAP / 2 if self._cut else WAIT if asked else PAUSE)
+        self._answer(quiet=not received)
+        if asked and not self._filled and not self._open:
+            # The server's answer (or none yet): all before it has been read.
+            return Idle(Lsn(self._wal_end))
+        if received and want != Wanted.ANY and received < 2 * RECEIVE_BUFFER:
+            # While behind, let the server fill its buffer: it sends more at once for less work.
+            time.sleep(NAP)
+        return None
 
     def _receive(self, timeout: float) -> int:
         if self._filled + BLOCK > len(self._buffer):
@@ -281,12 +301,13 @@ class Stream:
         self._wal_end = max(self._wal_end, found.wal_end)
         if found.reply:
             self._answered = 0.0
-        if self._scanned == self._filled and not self._cut and self._only_keepalives(view):
-            self._filled = self._scanned = 0
+        self._forget_keepalives(view)
 
-    def _only_keepalives(self, view: memoryview) -> bool:
-        """Nothing but keepalives is in the buffer (they are short, messages are not)."""
-        return self._open_changes == 0 and not self._open and _keepalives(view, self._filled)
+    def _forget_keepalives(self, view: memoryview) -> None:
+        """Empty the buffer when there is nothing but keepalives in it."""
+        whole = self._scanned == self._filled and not self._cut and not self._open_changes
+        if whole and not self._open and _keepalives(view, self._filled):
+            self._filled = self._scanned = 0
 
     def _ended(self, rest: bytes) -> None:
         why = "the server ended the stream"
@@ -317,6 +338,7 @@ class Stream:
         self._open = not final
         if not final:
             self._open_changes = 0
+        self._forget_keepalives(memoryview(self._buffer))
         self._wal_end = max(self._wal_end, self._end)
         return batch
 
@@ -325,10 +347,10 @@ class Stream:
         assert isinstance(position, Lsn)
         self._confirmed = max(self._confirmed, position.value)
 
-    def _answer(self) -> None:
+    def _answer(self, *, quiet: bool) -> None:
         """Tell the source what is durable, and ask how far it is when nothing comes."""
         now = time.monotonic()
-        ask = now - self._asked > ASK and now - self._heard > WAIT
+        ask = quiet and (self._asked <= self._heard or now - self._asked > ASK)
         due = now - self._answered > ANSWER
         news = self._confirmed > self._told and now - self._answered > ASK
         if not (ask or due or news):

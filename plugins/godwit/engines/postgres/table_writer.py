@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 import pyarrow as pa
@@ -79,7 +79,7 @@ class TableWriter:
                     where=str(self.target),
                     hint="run convert_schema, or take the table out of the mapping",
                 )
-            if self._facts is not None and facts != self._facts:
+            if self._facts is not None and replace(facts, rows=0) != replace(self._facts, rows=0):
                 self._statements.clear()
             self._facts, self._facts_at = facts, now
         return self._facts
@@ -111,11 +111,13 @@ class TableWriter:
         self._new.clear()
         self._used.clear()
 
-    def forget(self) -> None:
-        """The transaction was rolled back: stages made in it are gone."""
+    def forget(self, *, all_of_it: bool = True) -> None:
+        """The transaction was rolled back, or (`all_of_it` False) a part of it: stages made in it
+        are gone, or may be, and may hold rows.
+        """
         self._staged -= self._new
+        self._used = set() if all_of_it else set(self._statements)
         self._new.clear()
-        self._used.clear()
 
     # -- moving rows
 
@@ -150,7 +152,7 @@ class TableWriter:
             self._session.execute(statements.create_stage)
             self._staged.add(columns)
             self._new.add(columns)
-        elif columns in self._used:
+        if columns in self._used:
             self._session.execute(statements.empty_stage)
         self._used.add(columns)
         self.copy_in(statements.fill_stage, payload)

@@ -17,6 +17,8 @@ def csv_batch(columns: Sequence[str], data: bytes, rows: int) -> pa.RecordBatch:
     """CSV rows (as `Payload.data` of the CSV format holds them) as one batch of text columns."""
     if not columns:
         return pa.record_batch([pa.nulls(rows)], names=[""]).select([])
+    if not rows:
+        return pa.record_batch([pa.array([], pa.string()) for _ in columns], names=list(columns))
     # Names are given by position: two columns may differ in case or hold any character.
     names = [str(i) for i in range(len(columns))]
     table = csv.read_csv(
@@ -48,4 +50,4 @@ def batch_csv(batch: pa.RecordBatch) -> bytes:
         out,
         csv.WriteOptions(include_header=False, quoting_style="needed"),
     )
-    return out.getvalue()
+    return bytes(out.getvalue())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import psycopg
 from psycopg import sql
@@ -79,7 +78,7 @@ def load(
             check_epoch(session, epoch, hold=False)
             destination = _destination(session, chunk, mapping, rows)
             freeze = chunk.how == "whole" and _emptied(session, destination)
-            count, size = _copy(session, mapping, destination, rows, freeze=freeze)
+            count, size = copy_rows(session, mapping, destination, rows, freeze=freeze)
             loaded = LoadedChunk(chunk, count, size, time.monotonic() - started, rows.mark)
             check_epoch(session, epoch)
             write_ledger_line(session, epoch, loaded)
@@ -144,7 +143,7 @@ def _refused(
     )
 
 
-def _copy(
+def copy_rows(
     session: Session,
     mapping: TableMapping,
     destination: TableName,
@@ -239,152 +238,3 @@ def _emptied(session: Session, table: TableName) -> bool:
     ):
         return False
     return False
-
-
-# -- preparing and clearing
-
-
-@contextmanager
-def _transaction(connector: Connector, epoch: Epoch, where: str) -> Iterator[Session]:
-    """One commit under the epoch's fence; a refusal becomes a LoadError."""
-    try:
-        with connector.lease("target") as session, session.transaction():
-            yield session
-            check_epoch(session, epoch)
-    except psycopg.Error as error:
-        told = refusal(error)
-        raise LoadError(
-            "the target refused", where=where + told.place, why=told.reason, hint=told.hint
-        ) from None
-
-
-def prepare_tables(
-    connector: Connector, mappings: Sequence[TableMapping], mode: str, epoch: Epoch
-) -> None:
-    """Empty or look at tables of which nothing is loaded yet; see `Target.prepare_tables`."""
-    for mapping in mappings:
-        with _transaction(connector, epoch, str(mapping.target)) as session:
-            truncate = mode == "TRUNCATE_BEFORE_LOAD"
-            _lock(session, mapping.target, "ACCESS EXCLUSIVE" if truncate else "SHARE")
-            if _ours(session, mapping, epoch):
-                continue
-            if truncate:
-                _clear(session, mapping.target)
-            elif _has_rows(session, mapping.target):
-                raise LoadError(
-                    "the target table already has rows",
-                    where=str(mapping.target),
-                    why=f"TargetTablePrepMode is {mode} and they are not this migration's",
-                    hint="empty the table, or set TargetTablePrepMode to TRUNCATE_BEFORE_LOAD or "
-                    "DROP_AND_CREATE",
-                )
-
-
-def _ours(session: Session, mapping: TableMapping, epoch: Epoch) -> bool:
-    """Whether the ledger knows rows of this table."""
-    row = session.execute(
-        "SELECT EXISTS (SELECT FROM godwit.chunks"
-        " WHERE migration = %s AND table_schema = %s AND table_name = %s)",
-        [epoch.migration, *mapping.source.name],
-    ).fetchone()
-    return bool(row and row[0])
-
-
-def _lock(session: Session, table: TableName, mode: str) -> None:
-    # A load under way ends first: afterwards the ledger tells all.
-    session.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(identifier(table), sql.SQL(mode)))
-
-
-def _only(session: Session, table: TableName) -> sql.Composable:
-    """The table without its heirs; a partitioned one with its leaves."""
-    row = session.execute(
-        "SELECT c.relkind = 'p' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = %s AND c.relname = %s",
-        list(table),
-    ).fetchone()
-    shape = "{}" if row and row[0] else "ONLY {}"
-    return sql.SQL(shape).format(identifier(table))
-
-
-def _has_rows(session: Session, table: TableName) -> bool:
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(_only(session, table))
-    row = session.execute(query).fetchone()
-    return bool(row and row[0])
-
-
-def _clear(session: Session, table: TableName) -> None:
-    """Remove every row: TRUNCATE, or DELETE where a foreign key or a privilege is in its way."""
-    name = _only(session, table)
-    try:
-        with session.transaction():
-            session.execute(sql.SQL("TRUNCATE {}").format(name))
-    except (psycopg.errors.FeatureNotSupported, psycopg.errors.InsufficientPrivilege):
-        session.execute(sql.SQL("DELETE FROM {}").format(name))
-
-
-def clear_rows(
-    connector: Connector, mapping: TableMapping, chunks: Sequence[str], epoch: Epoch
-) -> None:
-    """Remove all rows of the table and these ledger lines, in one commit."""
-    with _transaction(connector, epoch, str(mapping.target)) as session:
-        session.execute(
-            "DELETE FROM godwit.chunks WHERE migration = %s AND chunk_id = ANY(%s)",
-            [epoch.migration, list(chunks)],
-        )
-        _clear(session, mapping.target)
-
-
-# -- windows
-
-
-def replace_window(
-    connector: Connector,
-    mapping: TableMapping,
-    column: str,
-    lower: str,
-    upper: str,
-    rows: RowStream,
-    epoch: Epoch,
-) -> int:
-    """Replace the rows of a window in one commit; see `Target.replace_window`."""
-    where = f"{mapping.target} {column} [{lower}, {upper})"
-    columns = rows.columns if rows.format.columnar else tuple(c.target for c in mapping.columns)
-    target = identifier(mapping.target)
-    names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    staged = TableName("pg_temp", "godwit_window")
-    with _transaction(connector, epoch, where) as session:
-        kind = column_types(session, mapping.target)[column]
-        session.execute(
-            sql.SQL(
-                "CREATE TEMP TABLE godwit_window ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0"
-            ).format(names, target)
-        )
-        count, _size = _copy(session, mapping, staged, rows)
-        session.execute(
-            sql.SQL("DELETE FROM {} WHERE {} >= {}::{type} AND {} < {}::{type}").format(
-                target,
-                sql.Identifier(column),
-                sql.Literal(lower),
-                sql.Identifier(column),
-                sql.Literal(upper),
-                type=sql.SQL(kind),
-            )
-        )
-        if mapping.identity:
-            same = (
-                sql.SQL("t.{0} = w.{0}").format(sql.Identifier(name)) for name in mapping.identity
-            )
-            session.execute(
-                sql.SQL("DELETE FROM {} t USING pg_temp.godwit_window w WHERE {}").format(
-                    target, sql.SQL(" AND ").join(same)
-                )
-            )
-        session.execute(
-            sql.SQL(
-                "INSERT INTO {} ({names}) OVERRIDING SYSTEM VALUE"
-                " SELECT {names} FROM pg_temp.godwit_window"
-            ).format(target, names=names)
-        )
-        failpoint("window.before_commit")
-    failpoint("window.after_commit")
-    return count
