@@ -3,11 +3,14 @@
 Needs the connections shop_source and shop_target, as the demo has them.
 """
 
+import logging
 from datetime import UTC, datetime
 
 from airflow.sdk import DAG, task
 
 from godwit.airflow.dag import MigrationTaskGroup
+
+log = logging.getLogger(__name__)
 
 CUSTOMERS = {
     "name": "shop-customers",
@@ -44,11 +47,11 @@ with DAG(
     @task
     def announce() -> None:
         """Whatever has to happen before."""
-        print("The nightly copy of customers and orders begins")
+        log.info("The copy of customers and orders begins")
 
     @task
     def refresh_reports() -> None:
         """Whatever needs the rows."""
-        print("Customers and orders are there: reports may be built")
+        log.info("Customers and orders are there: reports may be built")
 
     announce() >> MigrationTaskGroup(CUSTOMERS, group_id="copy_customers") >> refresh_reports()

@@ -272,3 +272,47 @@ def _wait(database: Database, query: str, process: subprocess.Popen[str]) -> Non
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
+
+
+def test_a_run_killed_again_and_again_loses_and_doubles_nothing(
+    shell: Shell, source_db: Database, target_db: Database
+) -> None:
+    file = shell.define()
+    places = (
+        "load.before_commit:2",
+        "load.after_commit",
+        "apply.before_commit",
+        "apply.after_commit",
+    )
+    for place in places:
+        shell.environment["GODWIT_FAILPOINT"] = place
+        if place.startswith("apply"):
+            source_db.execute("UPDATE item SET data = '[]' WHERE id % 7 = 0")
+            source_db.execute("INSERT INTO note VALUES ('again')")
+        got, _, err = shell.run("run", file)
+        assert got == -signal.SIGKILL, f"{place}: {err}"
+        source_db.execute("INSERT INTO note SELECT 'more' FROM generate_series(1, 3)")
+        source_db.execute("DELETE FROM sale WHERE id IN (SELECT id FROM sale LIMIT 5)")
+    del shell.environment["GODWIT_FAILPOINT"]
+    shell.json("run", file)
+    assert content(source_db) == content(target_db)
+    assert shell.json("validate", file)["equal"]
+
+
+def test_cutover_in_one_go(shell: Shell, source_db: Database, target_db: Database) -> None:
+    file = shell.define()
+    assert not shell.json("cutover", file, "--dry-run", code=1)["open"]
+    shell.json("run", file)
+    source_db.execute("INSERT INTO note VALUES ('not applied yet')")
+    assert shell.json("cutover", file, "--dry-run")["open"]
+    ran = shell.json("run", file, "--until", "cutover")
+    assert ran["cutover"]["validation"]["equal"]
+    assert content(source_db) == content(target_db)
+    assert target_db.fetch("SELECT nextval('item_id_seq') > 500") == [(True,)]
+    assert shell.json("status", file)["phase"] == "cut over"
+    assert shell.json("run", file, code=1)["error"]["kind"] == "CutoverError"
+    shell.json("fall-back", file)
+    source_db.execute("INSERT INTO note VALUES ('the source takes writes again')")
+    assert shell.json("status", file)["phase"] == "following"
+    shell.json("run", file)
+    assert content(source_db) == content(target_db)

@@ -118,7 +118,8 @@ class AirflowProject:
             command, env=self.environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise AirflowError(f"airflow db migrate failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+            text = done.stdout[-2000:] + done.stderr[-2000:]
+            raise AirflowError(f"airflow db migrate failed:\n{text}")
         if kept is not None:
             _keep(database, kept)
 
@@ -154,14 +155,15 @@ class AirflowProject:
             self.check()
             with contextlib.suppress(httpx.HTTPError):
                 if not warm:
-                    # The first call of the tasks' API builds it, which takes longer than a task waits.
+                    # The first call of the tasks' API builds it: longer than a task waits.
                     httpx.get(f"{self.url}/execution/health", timeout=60, trust_env=False)
                     warm = True
                 answer = self.request("GET", f"/api/v2/dags/{dag_id}", check=False)
                 if answer.status_code == httpx.codes.OK:
                     return
             if time.monotonic() > deadline:
-                raise AirflowError(f"Airflow did not come up in {START_SECONDS:.0f} s\n{self._logs()}")
+                text = f"Airflow did not come up in {START_SECONDS:.0f} s"
+                raise AirflowError(f"{text}\n{self._logs()}")
             time.sleep(POLL_SECONDS)
 
     def check(self) -> None:
@@ -187,10 +189,18 @@ class AirflowProject:
         return int(children[0])
 
     def kill(self, name: str) -> None:
-        """End a component as a crash does: SIGKILL to everything in its process group."""
+        """End a component as a crash does; returns when everything it had started is gone too."""
+        pid = self.pid(name)
         process = self._running.pop(name)
-        os.killpg(process.pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         process.wait()
+        deadline = time.monotonic() + GRACE_SECONDS + 20
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(process.pid, 0)
+                time.sleep(POLL_SECONDS)
+            os.killpg(process.pid, signal.SIGKILL)
+            raise AirflowError(f"{name} was killed, but something that it started stayed")
 
     def stop(self) -> None:
         """End every component, and wait until they are gone."""
@@ -230,7 +240,8 @@ class AirflowProject:
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Trigger a DAG; returns the run's id."""
         body = {"logical_date": None, "conf": conf or {}}
-        return str(self.request("POST", f"/api/v2/dags/{dag_id}/dagRuns", body).json()["dag_run_id"])
+        answer = self.request("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
+        return str(answer.json()["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """The run's state."""
@@ -335,7 +346,9 @@ def _keep(database: Path, kept: Path) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(f".{os.getpid()}")
     # The copy must contain what is still in the write-ahead log.
-    with contextlib.closing(sqlite3.connect(database)) as source:
-        with contextlib.closing(sqlite3.connect(part)) as copy:
-            source.backup(copy)
+    with (
+        contextlib.closing(sqlite3.connect(database)) as source,
+        contextlib.closing(sqlite3.connect(part)) as copy,
+    ):
+        source.backup(copy)
     part.replace(kept)

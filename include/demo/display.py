@@ -33,6 +33,7 @@ STEPS = (
 ACTIVE = {"running", "deferred", "awaiting_input", "queued", "scheduled", "up_for_retry"}
 FAILED = {"failed", "upstream_failed"}
 MARKS = {"success": "[green]✓[/]", "active": "[cyan]●[/]", "failed": "[red]✗[/]"}
+WAITING = "[dim]·[/]"
 NOTES = 5
 
 
@@ -128,9 +129,8 @@ class Display:
                 self.note(f"{step}: {'begins' if state == 'active' else state}{more}")
 
     def _picture(self, progress: Progress) -> RenderableType:
-        steps = Text.from_markup(
-            "  ".join(f"{MARKS.get(state, '[dim]·[/]')} {step}" for step, state in progress.states.items())
-        )
+        marks = (f"{MARKS.get(state, WAITING)} {step}" for step, state in progress.states.items())
+        steps = Text.from_markup("  ".join(marks))
         done, planned = progress.rows
         table = Table.grid(padding=(0, 2))
         table.add_row(
@@ -163,6 +163,6 @@ class Display:
 def _lag(progress: Progress) -> str:
     def milliseconds(name: str) -> str:
         value = progress.lag.get(name)
-        return "–" if value is None else f"{float(value) * 1000:.0f} ms"
+        return "-" if value is None else f"{float(value) * 1000:.0f} ms"
 
     return f"lag p50 {milliseconds('lag_p50')}, p99 {milliseconds('lag_p99')}"

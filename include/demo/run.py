@@ -72,7 +72,7 @@ class Demo:
             shop = self._start(display)
             run_id = self.airflow.trigger(DAG_ID)
             state = self._watch(run_id, shop, display)
-        assert self._writer is not None  # noqa: S101
+        assert self._writer is not None
         stats = self._writer.stop()
         source, target = (self._servers[side].url("shop") for side in ("source", "target"))
         return judge(
@@ -203,7 +203,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         console.print(verdict)
         code = 0 if verdict.good else 1
         if not options.exit:
-            console.print(f"The UI stays up until Ctrl-C: [bold]{demo.airflow.url}/dags/{DAG_ID}[/]")
+            address = f"{demo.airflow.url}/dags/{DAG_ID}"
+            console.print(f"The UI stays up until Ctrl-C: [bold]{address}[/]")
             threading.Event().wait()
     except KeyboardInterrupt:
         console.print("Stopping …")

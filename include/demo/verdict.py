@@ -46,11 +46,14 @@ class Verdict:
         grid = Table.grid(padding=(0, 3))
         for name, value in self._lines():
             grid.add_row(name, value)
-        title = "[green bold]Everything arrived" if self.good else "[red bold]Not everything arrived"
+        title = "[green bold]Everything arrived"
+        if not self.good:
+            title = "[red bold]Not everything arrived"
         yield Panel(grid, title=title, expand=False, padding=(1, 2))
 
     def _lines(self) -> list[tuple[str, str]]:
-        same = f"{self.tables - len(self.different)} of {self.tables} tables are the same on both servers"
+        alike = self.tables - len(self.different)
+        same = f"{alike} of {self.tables} tables are the same on both servers"
         if self.different:
             same += f" — not {', '.join(self.different)}"
         return [
@@ -124,4 +127,4 @@ def _largest(values: list[float | None]) -> float | None:
 
 
 def _ms(value: float | None) -> str:
-    return "–" if value is None else f"{value * 1000:.1f} ms"
+    return "-" if value is None else f"{value * 1000:.1f} ms"

@@ -298,6 +298,11 @@ class Source(Comparable, Protocol):
         """Remove everything `open_capture` made; returns what was removed. Safe to repeat."""
         ...
 
+    def untold_changes(self, tables: Sequence[Table]) -> dict[TableName, int]:
+        """How many updates and deletes each table has seen so far, for tables of which the log
+        tells only inserts (`Table.capture`). A number that has grown means: load it again."""
+        ...
+
     def change_formats(self, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:
         """How changes of these tables can be streamed, fastest exact way first."""
         ...

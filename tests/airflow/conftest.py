@@ -1,4 +1,4 @@
-"""A real Airflow for the session: every component, with migrations of its own between real servers."""
+"""A real Airflow for the session: every component, and migrations between real servers."""
 
 from __future__ import annotations
 

@@ -67,12 +67,14 @@ CREATE DOMAIN positive AS numeric CHECK (VALUE > 0);
 CREATE TABLE t (
   id bigint PRIMARY KEY, b bool, i2 smallint, i4 int, r real, d float8, n numeric, n2 numeric(12,4),
   m money, c char(5), v varchar(9), x text, by bytea, da date, ti time, tz timetz, ts timestamp,
-  tstz timestamptz, iv interval, u uuid, j json, jb jsonb, xm xml, bi bit(5), vb bit varying, ip inet,
-  ci cidr, ma macaddr, p point, bx box, ia int[], ta text[], en mood, ena mood[], co pair, po positive,
-  ra int4range, tr tstzrange, mr int4multirange, tv tsvector, tq tsquery, rc regclass, rt regtype,
+  tstz timestamptz, iv interval, u uuid, j json, jb jsonb, xm xml, bi bit(5), vb bit varying,
+  ip inet, ci cidr, ma macaddr, p point, bx box, ia int[], ta text[], en mood, ena mood[], co pair,
+  po positive, ra int4range, tr tstzrange, mr int4multirange, tv tsvector, tq tsquery,
+  rc regclass, rt regtype,
   "od d,""%s" text, g int GENERATED ALWAYS AS (i2 * 2) STORED);
 INSERT INTO t VALUES
- (1, true, -32768, 2147483647, 0.1, 1e-300, 'NaN', 1.5, '$1,234.56', 'ab', 'é', E'tab\\tnew\\nline\\\\',
+ (1, true, -32768, 2147483647, 0.1, 1e-300, 'NaN', 1.5, '$1,234.56', 'ab', 'é',
+  E'tab\\tnew\\nline\\\\',
   '\\x00ff0a', 'infinity', '24:00:00', '12:00:00+05:30', '4713-01-01 BC', '-infinity',
   '-1 mon +2 days -00:00:00.000001', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{"b":1, "a": 1.0}',
   '{"b":1, "a": 1.0}', NULL, '10101', '1', '10.0.0.1/8', '10.0.0.0/8', '08:00:2b:01:02:03',
@@ -82,9 +84,11 @@ INSERT INTO t VALUES
  (2, NULL, NULL, NULL, '-0', '-0', 1.00, NULL, NULL, '', '', '', '', NULL, NULL, NULL, NULL, NULL,
   NULL, NULL, 'null', 'null', NULL, NULL, '', NULL, NULL, NULL, NULL, NULL, '{}', '{}', NULL, NULL,
   '(,)', NULL, 'empty', NULL, '{}', '', '', NULL, NULL, NULL),
- (3, false, 0, 0, 'Infinity', 'NaN', 1e400::numeric, 0, '-$0.01', NULL, 'NULL', '😀', NULL, '0001-01-01',
+ (3, false, 0, 0, 'Infinity', 'NaN', 1e400::numeric, 0, '-$0.01', NULL, 'NULL', '😀', NULL,
+  '0001-01-01',
   '00:00:00.000001', NULL, '294276-12-31 23:59:59.999999', '1999-12-31 23:59:60+00', '1 year', NULL,
-  NULL, '12345678901234567890.10', NULL, NULL, NULL, '::1', NULL, NULL, NULL, NULL, '{{1,2},{3,NULL}}',
+  NULL, '12345678901234567890.10', NULL, NULL, NULL, '::1', NULL, NULL, NULL, NULL,
+  '{{1,2},{3,NULL}}',
   NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '%s');
 """
 
@@ -118,7 +122,9 @@ def test_every_type_has_the_same_hash_on_both_versions(
         pytest.param("'{\"a\":1}', 'b'", "'{\"a\": 1}', 'b'", id="json-text"),
     ],
 )
-def test_every_difference_shows(source_db: Database, here: Checksum, ours: str, theirs: str) -> None:
+def test_every_difference_shows(
+    source_db: Database, here: Checksum, ours: str, theirs: str
+) -> None:
     source_db.execute("CREATE TABLE t (id int PRIMARY KEY, x text, y text)")
     source_db.execute(f"INSERT INTO t VALUES (1, {ours})")
     spec = spec_of(source_db)
@@ -127,7 +133,7 @@ def test_every_difference_shows(source_db: Database, here: Checksum, ours: str, 
     assert here.bucket_sums(spec, 4) != before
 
 
-def test_H6_swapped_values_between_two_rows_change_the_sums(
+def test_h6_swapped_values_between_two_rows_change_the_sums(
     source_db: Database, here: Checksum
 ) -> None:
     source_db.execute("CREATE TABLE t (id int PRIMARY KEY, x text)")
@@ -140,7 +146,7 @@ def test_H6_swapped_values_between_two_rows_change_the_sums(
     assert before != after
 
 
-def test_H4_a_lost_scale_or_microsecond_shows(
+def test_h4_a_lost_scale_or_microsecond_shows(
     source_db: Database, target_db: Database, here: Checksum, there: Checksum
 ) -> None:
     source_db.execute("CREATE TABLE t (id int PRIMARY KEY, n numeric(12,4), ts timestamp(6))")
@@ -164,7 +170,9 @@ def test_keys_come_back_as_json_and_find_their_rows(source_db: Database, here: C
     assert len(found) == 50
     for key in found:
         assert len(json.loads(key)) == 3
-    assert here.hashes_of(spec, [*found, '["no","a","00000000-0000-0000-0000-000000000000"]']) == found
+    assert (
+        here.hashes_of(spec, [*found, '["no","a","00000000-0000-0000-0000-000000000000"]']) == found
+    )
 
 
 def test_rows_of_wanted_buckets_only(source_db: Database, here: Checksum) -> None:
@@ -251,7 +259,10 @@ def test_ranges_without_statistics_are_even(source_db: Database, here: Checksum)
     assert spec.mapping.source.rows == -1
     found = here.compare_ranges(spec, 400)
     assert len(found) > 1
-    assert sum(b.rows for r in found for b in here.bucket_sums(replace(spec, range=r), 1).values()) == 1000
+    assert (
+        sum(b.rows for r in found for b in here.bucket_sums(replace(spec, range=r), 1).values())
+        == 1000
+    )
 
 
 def test_an_uncorrelated_key_is_not_cut_small(source_db: Database, here: Checksum) -> None:

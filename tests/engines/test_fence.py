@@ -64,9 +64,11 @@ def plan(connector: Connector, mode: str) -> dict[str, Any]:
 
 def grants(database: Database) -> list[tuple[Any, ...]]:
     return database.fetch(
-        """SELECT c.relname, NULL, x.* FROM pg_class c, aclexplode(coalesce(relacl, acldefault('r', relowner))) x
+        """SELECT c.relname, NULL, x.*
+        FROM pg_class c, aclexplode(coalesce(relacl, acldefault('r', relowner))) x
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
-        UNION ALL SELECT attrelid::regclass::text, attname, x.* FROM pg_attribute, aclexplode(attacl) x
+        UNION ALL SELECT attrelid::regclass::text, attname, x.*
+        FROM pg_attribute, aclexplode(attacl) x
         WHERE attacl IS NOT NULL ORDER BY 1, 2, 3, 4, 5, 6"""
     )
 
@@ -87,11 +89,18 @@ def test_read_only_refuses_writers_and_is_given_back(
     unfence(connector, made)
     unfence(connector, made)
     source_db.execute("INSERT INTO t VALUES (2)")
-    assert source_db.fetch("SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = "
-                           "(SELECT oid FROM pg_database WHERE datname = current_database())") == []
+    assert (
+        source_db.fetch(
+            "SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        == []
+    )
 
 
-def test_read_only_keeps_a_setting_of_the_database(source_db: Database, connector: Connector) -> None:
+def test_read_only_keeps_a_setting_of_the_database(
+    source_db: Database, connector: Connector
+) -> None:
     source_db.execute(f"ALTER DATABASE {source_db.name} SET default_transaction_read_only = 'off'")
     made = plan(connector, "read-only")
     fence(connector, made)
@@ -213,7 +222,11 @@ def test_revoke_takes_and_gives_back_every_grant(
         assert kept == [g for g in before if g[4] not in taken]
         with source_db.connect() as session:
             session.execute(f"SET ROLE {role}")
-            for statement in ("INSERT INTO t VALUES (5)", "TRUNCATE t", 'UPDATE "q""%s" SET x = NULL'):
+            for statement in (
+                "INSERT INTO t VALUES (5)",
+                "TRUNCATE t",
+                'UPDATE "q""%s" SET x = NULL',
+            ):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     session.execute(statement.encode())
             assert session.execute("SELECT count(*) FROM t").fetchone() == (1,)
@@ -228,7 +241,9 @@ def test_concurrent_writers_lose_nothing_before_the_position(
     source_db: Database, connector: Connector, role: str
 ) -> None:
     """What writers have committed when they are refused lies before the fenced position."""
-    source_db.execute(f"CREATE TABLE w (id bigint GENERATED ALWAYS AS IDENTITY, n int); GRANT ALL ON w TO {role}")
+    source_db.execute(
+        f"CREATE TABLE w (id bigint GENERATED ALWAYS AS IDENTITY, n int); GRANT ALL ON w TO {role}"
+    )
     made = plan(connector, "revoke")
     committed = [0] * 3
     started = threading.Barrier(4)
@@ -277,8 +292,10 @@ def test_a_fence_lifted_meanwhile_is_noticed(source_db: Database, connector: Con
         deadline = threading.Event()
         for _ in range(1000):
             hand.rollback()
-            if hand.execute("SELECT 1 FROM pg_db_role_setting s JOIN pg_database d ON "
-                            "d.oid = setdatabase WHERE datname = current_database()").fetchone():
+            if hand.execute(
+                "SELECT 1 FROM pg_db_role_setting s JOIN pg_database d ON "
+                "d.oid = setdatabase WHERE datname = current_database()"
+            ).fetchone():
                 break
             deadline.wait(0.01)
         hand.execute(f"ALTER DATABASE {source_db.name} RESET ALL")

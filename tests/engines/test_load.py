@@ -193,6 +193,11 @@ def test_tables_without_columns_and_without_rows(ends: Pair, road: str, format: 
     ends.assert_equal("n")
 
 
+def test_a_plain_connection_takes_the_socket(ends: Pair) -> None:
+    with ends.source.connector.lease() as session:
+        assert wire._plain(session)
+
+
 def test_generated_and_identity_columns(ends: Pair) -> None:
     ends.both(
         "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a int,"

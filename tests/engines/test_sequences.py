@@ -21,7 +21,8 @@ CREATE SEQUENCE shared;
 CREATE SEQUENCE "down %s" INCREMENT -2 MAXVALUE -1;
 CREATE SEQUENCE ring MAXVALUE 10 CYCLE;
 CREATE TABLE t (id serial PRIMARY KEY, big bigint GENERATED ALWAYS AS IDENTITY,
-  d int DEFAULT nextval('"down %s"'), s int DEFAULT nextval('shared'), r int DEFAULT nextval('ring'));
+  d int DEFAULT nextval('"down %s"'), s int DEFAULT nextval('shared'),
+  r int DEFAULT nextval('ring'));
 CREATE TABLE u (s int DEFAULT nextval('shared'));
 CREATE SCHEMA elsewhere; CREATE SEQUENCE elsewhere.other;
 """
@@ -91,7 +92,9 @@ def test_past_the_largest_value_present(
 ) -> None:
     source_db.execute(SCHEMA)
     target_db.execute(SCHEMA)
-    target_db.execute("INSERT INTO t (id, d, s, r) VALUES (500, -77, 3, 9); INSERT INTO u VALUES (41)")
+    target_db.execute(
+        "INSERT INTO t (id, d, s, r) VALUES (500, -77, 3, 9); INSERT INTO u VALUES (41)"
+    )
     carry(ends)
     assert state(target_db, "t_id_seq") == (500, True)
     assert state(target_db, '"down %s"') == (-77, True)
@@ -117,7 +120,10 @@ def test_renamed_tables_and_values_out_of_reach(
     source_db: Database, target_db: Database, ends: tuple[Connector, Connector]
 ) -> None:
     source_db.execute("CREATE TABLE t (id serial, n smallserial)")
-    target_db.execute('CREATE SCHEMA o; CREATE TABLE o."T" (key serial, n int); CREATE SEQUENCE o.t_n_seq MAXVALUE 50')
+    target_db.execute(
+        'CREATE SCHEMA o; CREATE TABLE o."T" (key serial, n int);'
+        "CREATE SEQUENCE o.t_n_seq MAXVALUE 50"
+    )
     source_db.execute("INSERT INTO t SELECT FROM generate_series(1, 30)")
     target_db.execute('INSERT INTO o."T" (key, n) VALUES (10, 1000)')
     (plain,) = mappings(ends[0])

@@ -422,6 +422,10 @@ def test_ranges() -> None:
         "parallel-load": {"type": "ranges", "columns": ["id"], "boundaries": [["10"], [20]]},
     }
     assert orders(run(rule)).boundaries == (("id",), (("10",), ("20",)))
+    rule["parallel-load"] = {"type": "ranges", "columns": ["amount"], "boundaries": [["10"]]}
+    assert orders(run(rule)).boundaries is None
+    assert "boundary-column" in codes(run(rule))
+    assert orders(run(rule, migration_type="full-load")).boundaries == (("amount",), (("10",),))
     rule["parallel-load"] = {"type": "ranges", "columns": ["ghost"], "boundaries": [["10"]]}
     assert [f.code for f in run(rule).errors] == ["unknown-column"]
 

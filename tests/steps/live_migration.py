@@ -62,7 +62,9 @@ class LiveMigration:
         self.source_db.execute(statement)
         self.target_db.execute(statement)
 
-    def map(self, wanted: Callable[[TableName], bool] = lambda name: name.schema == "public") -> None:
+    def map(
+        self, wanted: Callable[[TableName], bool] = lambda name: name.schema == "public"
+    ) -> None:
         """Map every table as it is."""
         self.mappings = tuple(
             TableMapping(

@@ -19,7 +19,7 @@ from godwit.errors import FencedError, LoadError, StoppedError
 from godwit.model.catalog import Table, TableName
 from godwit.model.chunks import Bundle, Chunk
 from godwit.model.mapping import ColumnMapping, TableMapping
-from godwit.steps import load
+from godwit.steps import bundling, load
 from include.demo.servers import Database
 from tests.loading import Pair, pair, plain
 
@@ -79,27 +79,27 @@ def planned(
 
 
 def test_small_tables_are_packed_and_big_ones_first() -> None:
-    small = {f"small{n}": [(load.MB, False)] for n in range(20)}
-    bundles = planned({**small, "big": [(900 * load.MB, False)] * 3})
+    small = {f"small{n}": [(bundling.MB, False)] for n in range(20)}
+    bundles = planned({**small, "big": [(900 * bundling.MB, False)] * 3})
     assert len(bundles) == 4
     assert [b.chunks[0].table.name for b in bundles[:3]] == ["big"] * 3
     assert {c.table.name for c in bundles[3].chunks} == set(small)
 
 
 def test_load_order_goes_before_size() -> None:
-    tables = {"big": [(900 * load.MB, False)], "first": [(1, False)], "last": [(1, False)]}
+    tables = {"big": [(900 * bundling.MB, False)], "first": [(1, False)], "last": [(1, False)]}
     bundles = planned(tables, {"first": 9, "last": -1})
     assert [b.chunks[0].table.name for b in bundles] == ["first", "big", "last"]
 
 
 def test_a_table_under_one_snapshot_is_one_bundle() -> None:
-    bundles = planned({"a": [(700 * load.MB, True)] * 5, "b": [(1, False)]})
+    bundles = planned({"a": [(700 * bundling.MB, True)] * 5, "b": [(1, False)]})
     assert [(b.shared_snapshot, len(b.chunks)) for b in bundles] == [(True, 5), (False, 1)]
 
 
 def test_a_run_never_has_more_tasks_than_can_be_mapped() -> None:
-    bundles = planned({f"t{n}": [(load.CHUNK_BYTES * 4, False)] for n in range(2500)})
-    assert len(bundles) <= load.MOST_BUNDLES
+    bundles = planned({f"t{n}": [(bundling.CHUNK_BYTES * 4, False)] for n in range(2500)})
+    assert len(bundles) <= bundling.MOST_BUNDLES
     assert sum(len(b.chunks) for b in bundles) == 2500
 
 
@@ -293,7 +293,7 @@ import sys
 from godwit.engines import engine_of
 from godwit.model.chunks import Bundle
 from godwit.model.endpoint import connection_from_text
-from godwit.steps import load
+from godwit.steps import bundling, load
 from tests.loading import Events, plain
 source, target = (connection_from_text("c", uri) for uri in sys.argv[1:3])
 source, target = engine_of(source).source(source, {}), engine_of(target).target(target, {})

@@ -75,7 +75,7 @@ def test_a_table_that_cannot_be_made_is_an_error(source_db: Database, target_db:
     source_db.execute(TABLES)
     target_db.execute("CREATE VIEW a AS SELECT 1 AS one")
     target, plan = planned(source_db, target_db, Heard())
-    with pytest.raises(ConversionError, match="table public.a: relation"):
+    with pytest.raises(ConversionError, match=r"table public\.a: relation"):
         schema.convert(target, plan, Heard())
     assert target_db.fetch("SELECT to_regclass('public.b') IS NOT NULL") == [(True,)]
 

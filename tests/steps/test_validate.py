@@ -83,7 +83,7 @@ def test_every_kind_of_difference_is_found_by_key(live: LiveMigration) -> None:
         pytest.param("UPDATE t SET id = 9999 WHERE id = 5", id="H7-equal-count"),
     ],
 )
-def test_H7_equal_counts_are_not_equal_content(live: LiveMigration, change: str) -> None:
+def test_h7_equal_counts_are_not_equal_content(live: LiveMigration, change: str) -> None:
     live.both(TABLE)
     live.target_db.execute(change)
     table = fenced(live)
@@ -91,9 +91,11 @@ def test_H7_equal_counts_are_not_equal_content(live: LiveMigration, change: str)
     assert not table.equal
 
 
-def test_H1_H5_keys_of_any_kind_whatever_their_order(live: LiveMigration) -> None:
-    live.source_db.execute('CREATE TABLE t (k text COLLATE "C", b bytea, v int, PRIMARY KEY (k, b))')
-    live.target_db.execute('CREATE TABLE t (k text, b bytea, v int, PRIMARY KEY (b, k))')
+def test_h1_h5_keys_of_any_kind_whatever_their_order(live: LiveMigration) -> None:
+    live.source_db.execute(
+        'CREATE TABLE t (k text COLLATE "C", b bytea, v int, PRIMARY KEY (k, b))'
+    )
+    live.target_db.execute("CREATE TABLE t (k text, b bytea, v int, PRIMARY KEY (b, k))")
     live.both(
         """INSERT INTO t SELECT chr(64 + g) || 'é"%s', decode(md5(g::text), 'hex'), g
         FROM generate_series(1, 60) g"""
@@ -164,10 +166,10 @@ def test_one_broken_table_does_not_hide_the_others(live: LiveMigration) -> None:
 
 def test_renamed_filtered_and_masked_columns(live: LiveMigration) -> None:
     live.source_db.execute(TABLE)
-    live.target_db.execute('CREATE SCHEMA other; CREATE TABLE other.u (key bigint PRIMARY KEY, m text, "Y" int)')
     live.target_db.execute(
-        "INSERT INTO other.u SELECT g, '***', g FROM generate_series(1, 2000) g"
+        'CREATE SCHEMA other; CREATE TABLE other.u (key bigint PRIMARY KEY, m text, "Y" int)'
     )
+    live.target_db.execute("INSERT INTO other.u SELECT g, '***', g FROM generate_series(1, 2000) g")
     live.map()
     (plain,) = live.mappings
     mapping = replace(
@@ -186,14 +188,20 @@ def test_renamed_filtered_and_masked_columns(live: LiveMigration) -> None:
     assert table.equal, table.note
     assert table.rows == 2000
     assert "m" in table.note
-    live.target_db.execute('UPDATE other.u SET "Y" = -1 WHERE key = 1999; INSERT INTO other.u VALUES (2500)')
+    live.target_db.execute(
+        'UPDATE other.u SET "Y" = -1 WHERE key = 1999; INSERT INTO other.u VALUES (2500)'
+    )
     (table,) = run(live, fenced=True, rows_per_range=500).tables
     assert found(table) == {"1999": "differs", "2500": "extra"}
 
 
 def test_generated_columns_count_where_both_have_them(live: LiveMigration) -> None:
-    live.source_db.execute("CREATE TABLE t (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 2) STORED)")
-    live.target_db.execute("CREATE TABLE t (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 3) STORED)")
+    live.source_db.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 2) STORED)"
+    )
+    live.target_db.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 3) STORED)"
+    )
     live.both("INSERT INTO t VALUES (1)")
     assert found(fenced(live)) == {"1": "differs"}
     live.target_db.execute("ALTER TABLE t DROP COLUMN g")
@@ -207,7 +215,7 @@ def test_two_tables_loaded_into_one_are_not_called_equal(live: LiveMigration) ->
     assert not any(t.equal for t in run(live, fenced=True).tables)
 
 
-def test_H2_what_is_only_late_is_no_difference(live: LiveMigration) -> None:
+def test_h2_what_is_only_late_is_no_difference(live: LiveMigration) -> None:
     live.both(TABLE)
     live.open()
     live.source_db.execute("UPDATE t SET y = -y WHERE id <= 100; DELETE FROM t WHERE id > 2900")
@@ -222,7 +230,9 @@ def test_hot_rows_do_not_keep_validation_from_ending(live: LiveMigration) -> Non
     live.open()
     hot = "UPDATE t SET y = y + 1 WHERE id IN (1, 2, 3)"
     with live.following(), writing(live.source_db, hot):
-        live.target_db.execute("SET session_replication_role = replica; DELETE FROM t WHERE id = 50")
+        live.target_db.execute(
+            "SET session_replication_role = replica; DELETE FROM t WHERE id = 50"
+        )
         (table,) = run(live).tables
     assert found(table) == {"50": "missing"}
     assert not table.equal
@@ -298,7 +308,13 @@ def test_a_second_repair_fences_the_first(live: LiveMigration) -> None:
 
     with pytest.raises(FencedError):
         validate(
-            Late(), live.target, live.control, live.mappings, report=live.events, fenced=True, repair=True
+            Late(),
+            live.target,
+            live.control,
+            live.mappings,
+            report=live.events,
+            fenced=True,
+            repair=True,
         )
     assert not run(live, fenced=True).equal
 
@@ -331,7 +347,9 @@ class TestRecheck:
             latest[0] = next(versions)
             return dict.fromkeys(keys, latest[0])
 
-        outcome = recheck({"a"}, source, lambda keys: dict.fromkeys(keys, latest[0]), catch_up=lambda: None)
+        outcome = recheck(
+            {"a"}, source, lambda keys: dict.fromkeys(keys, latest[0]), catch_up=lambda: None
+        )
         assert not outcome.persisting
 
     def test_a_row_that_never_agrees_persists_and_is_called_busy(self) -> None:

@@ -72,14 +72,12 @@ class ApproveCutoverOperator(ApprovalOperator):
                 text = f"{seen.get('tables', 0)} tables, {seen.get('rows', 0):,} rows: {equal}"
                 lines.append(f"| validation | {text} |")
         fence = (self.definition.get("cutover") or {}).get("fence", "read-only")
-        lines += [
-            "",
-            f"**Approve**: the source is fenced ({fence}), the last changes are applied, contents are "
-            "compared once more, counters and triggers are set, and the switch hooks run.",
-            "",
-            "**Reject**: nothing is switched; changes go on being applied.",
-        ]
-        return lines
+        approve = (
+            f"**Approve**: fence the source ({fence}), apply the last changes, compare once more, "
+            "set counters and triggers, run the switch hooks."
+        )
+        reject = "**Reject**: nothing is switched; changes go on being applied."
+        return [*lines, "", approve, "", reject]
 
     def _standing(self) -> list[tuple[str, str]]:
         from godwit.airflow.reporting import task_reporter

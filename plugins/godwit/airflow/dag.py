@@ -105,8 +105,8 @@ class MigrationTaskGroup(TaskGroup):
         super().__init__(
             group_id=group_id or found.name,
             tooltip=found.description or _summary(found),
-            default_args={**RETRIES, **(default_args or {})},
-            **kwargs,
+            # Its annotation is a type variable of the attrs library that fits nothing.
+            **{"default_args": {**RETRIES, **(default_args or {})}, **kwargs},
         )
         self.definition = found
         with self:
@@ -131,12 +131,7 @@ def _files(folder: Path, wanted: str | None) -> Iterator[Path]:
 def _dag_of_file(path: Path, known: Mapping[str, DAG], default_args: Mapping[str, Any]) -> DAG:
     try:
         definition = load_definition(path)
-        if definition.name != path.stem and _claimed(definition.name, path, known):
-            raise DefinitionError(
-                f"another file has a migration {definition.name!r} already",
-                where=f"{path}: name",
-                hint="give each migration a name of its own, best the file's",
-            )
+        _refuse_namesake(definition.name, path, known)
         return migration_dag(definition, origin=str(path), default_args=default_args)
     except DefinitionError as error:
         return _broken_dag(_free_id(path, known), str(error), path)
@@ -144,9 +139,18 @@ def _dag_of_file(path: Path, known: Mapping[str, DAG], default_args: Mapping[str
         return _broken_dag(_free_id(path, known), f"{path}: {type(error).__name__}: {error}", path)
 
 
-def _claimed(name: str, path: Path, known: Mapping[str, DAG]) -> bool:
+def _refuse_namesake(name: str, path: Path, known: Mapping[str, DAG]) -> None:
+    """A file called as its migration keeps the name; of others the first one does."""
     namesakes = (path.with_name(f"{name}{suffix}") for suffix in (".yaml", ".yml"))
-    return name in known or any(p.exists() and definition_name(p) == name for p in namesakes)
+    claimed = path.stem != name and any(
+        other.exists() and definition_name(other) == name for other in namesakes
+    )
+    if claimed or name in known:
+        raise DefinitionError(
+            f"another file has a migration {name!r} already",
+            where=f"{path}: name",
+            hint="give each migration a name of its own, best the file's",
+        )
 
 
 def _free_id(path: Path, known: Mapping[str, DAG]) -> str:
@@ -185,7 +189,8 @@ def _summary(definition: Definition) -> str:
 
 
 def _documentation(definition: Definition, origin: str) -> str:
-    lines = [f"### Migration `{definition.name}`", "", definition.description or _summary(definition)]
+    lines = [f"### Migration `{definition.name}`", ""]
+    lines.append(definition.description or _summary(definition))
     lines += ["", "| | |", "|---|---|"]
     facts = {
         "type": definition.migration_type,

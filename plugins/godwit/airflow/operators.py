@@ -102,7 +102,7 @@ class ProvisionInstanceOperator(GodwitOperator):
 
         instance = migrator.provision_instance()
         if self.pool_to_make is None:
-            self.log.info("No pool: [godwit] airflow_api_conn_id is not set; task limits hold instead")
+            self.log.info("No pool ([godwit] airflow_api_conn_id is not set): task limits hold")
         else:
             note = f"Replication instance of migration {migrator.name}"
             provide_pool(api_conn_id(), self.pool_to_make, instance.slots, note)
@@ -158,15 +158,16 @@ class LoadWindowOperator(GodwitOperator):
             raise AirflowFailException(
                 f"{migrator.name}: the run has no data interval\n"
                 "Cause: load_window loads a run's data interval; this run has none\n"
-                "What to do: let the schedule make the run, create a backfill, or trigger it with a "
-                "logical date"
+                "What to do: let the schedule make the run, create a backfill, or trigger it with "
+                "a logical date"
             )
-        lower, upper = start.isoformat(), end.isoformat()
-        tables = migrator.load_window(lower, upper)
+        loaded = migrator.load_window(start, end)
         announce(context, migrator)
-        for table, rows in tables:
-            self.log.info("%s: %d rows in [%s, %s)", table, rows, lower, upper)
-        return {"from": lower, "until": upper, "rows": sum(rows for _, rows in tables)}
+        return {
+            "from": start.isoformat(),
+            "until": end.isoformat(),
+            "rows": sum(chunk.rows for chunk in loaded),
+        }
 
 
 class CatchUpOperator(GodwitOperator):
@@ -212,8 +213,8 @@ class ValidateOperator(GodwitOperator):
                 f"{len(different)} of {len(report.tables)} tables differ",
                 where=shown,
                 why="rows are missing, too many or different on the target",
-                hint="the task's log names keys; `godwit validate --repair`, or a run with the parameter "
-                "repair, makes the target right; then clear this task",
+                hint="the task's log names keys; `godwit validate --repair`, or a run with the "
+                "parameter repair, makes the target right; then clear this task",
             )
         announce(context, migrator)
         return {"tables": len(report.tables), "rows": report.rows, "equal": report.equal}
@@ -237,7 +238,7 @@ class CutoverOperator(GodwitOperator):
         report = plain(migrator.cutover(dry_run=dry_run))
         if dry_run:
             self.log.info("Dry run: %s", report)
-            raise AirflowSkipException("This was a dry run: clear approve_cutover to be asked again")
+            raise AirflowSkipException("A dry run: clear approve_cutover to be asked again")
         announce(context, migrator)
         return _small(report)
 

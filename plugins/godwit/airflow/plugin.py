@@ -6,7 +6,7 @@ nothing: the web application is built at the first request, in the api-server.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.sdk.plugins_manager import AirflowPlugin
 
@@ -27,13 +27,13 @@ class LazyApp:
 
 
 class GodwitPlugin(AirflowPlugin):
-    """The pages below ``/godwit``: an entry in the navigation and a tab on every migration's DAG."""
+    """The pages below ``/godwit``: an entry in the navigation and a tab on every DAG."""
 
     name = "godwit"
-    fastapi_apps: ClassVar[list[Any]] = [
+    fastapi_apps: list[Any] = [  # noqa: RUF012 - as the base class declares it
         {"app": LazyApp(), "url_prefix": "/godwit", "name": "Godwit"}
     ]
-    external_views: ClassVar[list[Any]] = [
+    external_views: list[Any] = [  # noqa: RUF012 - as the base class declares it
         {
             "name": "Migrations",
             "href": "/godwit/",

@@ -2,8 +2,8 @@
 
 Airflow 3 tasks cannot touch the metadata database, and the task API knows no pools. So the pool
 needs a connection to the API: the option ``[godwit] airflow_api_conn_id`` (environment:
-``AIRFLOW__GODWIT__AIRFLOW_API_CONN_ID``) names one of type ``http`` whose user may edit pools. While
-it is not set, the streams of an instance are kept by ``max_active_tis_per_dag`` instead.
+``AIRFLOW__GODWIT__AIRFLOW_API_CONN_ID``) names one of type ``http`` whose user may edit pools.
+While it is not set, the streams of an instance are kept by ``max_active_tis_per_dag`` instead.
 """
 
 from __future__ import annotations
@@ -129,4 +129,3 @@ def _detail(answer: httpx.Response) -> str:
     except ValueError:
         return ""
     return str(detail)[:200]
-

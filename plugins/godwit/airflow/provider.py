@@ -28,9 +28,7 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
-        "triggers": [
-            {"integration-name": "Godwit", "python-modules": ["godwit.airflow.triggers"]}
-        ],
+        "triggers": [{"integration-name": "Godwit", "python-modules": ["godwit.airflow.triggers"]}],
         "config": {
             "godwit": {
                 "description": "Settings of Godwit inside Airflow.",

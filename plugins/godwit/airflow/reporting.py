@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from godwit.protocols import Reporter
 
@@ -78,7 +78,8 @@ def sentence(kind: str, data: Mapping[str, Any]) -> str | None:
 
 def _finding(data: Mapping[str, Any]) -> str:
     hint = f" What to do: {data['hint']}" if data.get("hint") else ""
-    return f"{str(data['severity']).upper()} {data['code']}: {data['subject']}: {data['reason']}{hint}"
+    severity = str(data["severity"]).upper()
+    return f"{severity} {data['code']}: {data['subject']}: {data['reason']}{hint}"
 
 
 def _object(data: Mapping[str, Any]) -> str | None:
@@ -98,7 +99,8 @@ def _session(data: Mapping[str, Any]) -> str:
         value = data.get(name)
         return "-" if value is None else f"{float(value) * 1000:,.0f} ms"
 
-    counts = f"{int(data.get('transactions', 0)):,} transactions, {int(data.get('changes', 0)):,} changes"
+    transactions, changes = (int(data.get(name, 0)) for name in ("transactions", "changes"))
+    counts = f"{transactions:,} transactions, {changes:,} changes"
     lags = f"lag {ms('lag_now')} now, {ms('lag_p50')} p50, {ms('lag_p99')} p99"
     return f"{data.get('mode', 'session')}: applied to {data.get('position')}; {counts}; {lags}"
 
@@ -113,7 +115,7 @@ def _name(table: Any) -> str:
     return ".".join(table) if isinstance(table, (list, tuple)) else str(table)
 
 
-_SENTENCES = {
+_SENTENCES: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "phase": lambda data: f"phase: {data.get('name')}",
     "finding": _finding,
     "object": _object,

@@ -1,7 +1,7 @@
 """The process that streams changes: ``python -m godwit.airflow.session``. It never imports Airflow.
 
-Decoding is CPU work, so it gets a process of its own beside the triggerer's event loop. The request,
-with the secrets, comes as the first line of standard input; standard input then stays open for as
+Decoding is CPU work, so it gets a process of its own beside the triggerer's event loop. The
+request, with the secrets, comes as the first line of standard input, which then stays open for as
 long as the session is wanted: when it closes, for whatever reason, the session ends. Messages leave
 on standard output, one JSON object a line: ``{"event": kind, "data": {…}}``, and at the end either
 ``{"end": {…}}`` or ``{"error": {…}}``. What libraries write goes to standard error.
@@ -33,7 +33,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Messages:
-    """Writes messages, from any thread. A reader that is gone ends the session by the other pipe."""
+    """Writes messages, from any thread. A vanished reader ends the session by the other pipe."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -83,7 +83,9 @@ def main() -> int:
     return 0
 
 
-def _follow(request: Mapping[str, Any], messages: Messages, stop: threading.Event) -> dict[str, Any]:
+def _follow(
+    request: Mapping[str, Any], messages: Messages, stop: threading.Event
+) -> dict[str, Any]:
     from godwit.migrator import Migrator, plain
     from godwit.state import StateStore
 

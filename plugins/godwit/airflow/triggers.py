@@ -42,8 +42,10 @@ class FollowTrigger(BaseTrigger):
     this trigger, also when the triggerer is killed.
     """
 
-    def __init__(self, *, definition: dict[str, Any], conn_ids: list[str], origin: str = "") -> None:
-        super().__init__()
+    def __init__(
+        self, *, definition: dict[str, Any], conn_ids: list[str], origin: str = ""
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.definition = definition
         self.conn_ids = conn_ids
         self.origin = origin
@@ -125,13 +127,13 @@ class FollowTrigger(BaseTrigger):
 
     @staticmethod
     async def _send(process: Process, request: dict[str, Any]) -> None:
-        assert process.stdin is not None  # noqa: S101
+        assert process.stdin is not None
         with contextlib.suppress(ConnectionError):
             process.stdin.write(json.dumps(request).encode() + b"\n")
             await process.stdin.drain()
 
     async def _messages(self, process: Process) -> dict[str, Any] | None:
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdout is not None
         reporter, last = LogReporter(self.log), None
         async for line in process.stdout:
             message: dict[str, Any] = json.loads(line)
@@ -142,7 +144,7 @@ class FollowTrigger(BaseTrigger):
         return last
 
     async def _complaints(self, process: Process) -> None:
-        assert process.stderr is not None  # noqa: S101
+        assert process.stderr is not None
         async for line in process.stderr:
             self.log.warning("session: %s", line.decode(errors="replace").rstrip())
 

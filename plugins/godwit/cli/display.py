@@ -140,7 +140,8 @@ class Display:
         name = data["table"]
         name = ".".join(name) if isinstance(name, (list, tuple)) else str(name)
         if not data["equal"]:
-            self._line(f"{name}: {count(data.get('difference_count', 0))} differences", "red")
+            differences = f"{count(data.get('difference_count', 0))} differences"
+            self._line(f"{name}: {data.get('note') or differences}", "red")
         elif self._bars is None:
             self._line(f"{name}: {count(data['rows'])} rows equal")
         elif self._phase is not None:

@@ -120,7 +120,8 @@ def _status(result: Status, console: Console) -> None:
 def _validation(result: ValidationReport, console: Console) -> None:
     rows = []
     for t in result.tables:
-        state = "equal" if t.equal else f"{count(t.difference_count)} differences"
+        found = f"{count(t.difference_count)} differences" if t.difference_count else "not compared"
+        state = "equal" if t.equal else found
         repaired = f"{count(t.repaired)} repaired" if t.repaired else ""
         rows.append((str(t.table), count(t.rows), state, repaired, t.note))
     _table(console, ("table", ">rows", "content", "repair", "note"), rows)

@@ -16,7 +16,7 @@ from godwit.migrator.refusals import refuse, refuse_after_cutover
 from godwit.migrator.switching import cutover_of
 from godwit.model.report import SchemaReport
 from godwit.protocols import ErrorPolicy
-from godwit.steps import apply, cutover, load, schema, validate
+from godwit.steps import apply, cutover, load, schema, untold, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,6 +124,7 @@ class Migrator(OpenMigration):
                 hint="`godwit cleanup` and start again, with a target table prep mode that empties",
             )
         position = self.source.open_capture(self.name, [m.source for m in self.mappings])
+        untold.note_untold(self.source, control, self.mappings)
         control.set_low(position)
         return control.progress().low
 

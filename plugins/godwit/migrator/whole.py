@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from godwit.errors import DefinitionError, FencedError, StoppedError
 from godwit.migrator.outcome import RunOutcome
+from godwit.migrator.refusals import refuse_after_cutover
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,9 +78,12 @@ class _Run:
         migrator = self._migrator
         result = None
         with _Takeover(migrator):
-            self._to_loaded()
-            if self._until != "loaded":
-                self._to_caught_up()
+            if self._until != "cutover":
+                refuse_after_cutover(migrator.name, cut_over=migrator.cut_over())
+            if not migrator.cut_over():
+                self._to_loaded()
+                if self._until != "loaded":
+                    self._to_caught_up()
             if self._until == "cutover":
                 result = migrator.cutover()
             elif follow:

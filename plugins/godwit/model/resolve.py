@@ -200,13 +200,16 @@ class _Resolver:
                     "correct parallel-load.columns",
                 )
                 continue
-            if any(names[c].nullable for c in load.columns):
+            if self.captures and not set(load.columns) <= set(table.identity):
                 self._find(
-                    "boundary-nullable",
-                    Severity.INFO,
+                    "boundary-column",
+                    Severity.WARNING,
                     rule.label,
-                    "a boundary column may be NULL; those rows are loaded with the last range",
+                    "the ranges are not used: a row whose boundary column changes during the load "
+                    "would be read twice or not at all",
+                    "cut by columns of the row identity, or leave the cutting to the planner",
                 )
+                continue
             return load.columns, load.boundaries
         return None
 

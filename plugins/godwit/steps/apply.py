@@ -7,6 +7,7 @@ milliseconds, a busy one in large batches, and no window has to be chosen.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from godwit.protocols import (
 from godwit.steps.handoff import Handoff
 from godwit.steps.lag import Lag
 from godwit.steps.reshape import Reshape
+from godwit.steps.untold import reload_untold
 
 #: Seconds between reports, and between looks at the capture's health.
 REPORT = 1.0
@@ -95,6 +97,7 @@ class Session:
     _stop_at: str | None = None
     _reported: float = 0.0
     _progressed: bool = False
+    _looked: bool = False
 
     def run(self) -> SessionSummary:
         """Apply until the position is reached, a stop is asked for, or something fails for good.
@@ -103,12 +106,16 @@ class Session:
             GodwitError: what cannot be got over; the checkpoint tells how far it came.
         """
         began = time.monotonic()
+        # What has been imported stays: the collector need not walk through it with every batch.
+        gc.freeze()
         epoch = self.control.take_epoch(ROLE)
         failures = 0
         while True:
             self._progressed = False
             try:
                 reason = self._once(epoch)
+                if reason == "reached" and self._reloaded():
+                    continue
                 break
             except GodwitError as cause:
                 failures = 0 if self._progressed else failures + 1
@@ -134,6 +141,17 @@ class Session:
             lag_p99=self.lag.quantile(0.99),
             exceptions=self.exceptions,
             suspended=self.suspended,
+        )
+
+    def _reloaded(self) -> bool:
+        """Tables that changed in ways the log does not tell were loaded again: once a session, or
+        a busy one would never end.
+        """
+        if self._looked:
+            return False
+        self._looked = True
+        return bool(
+            reload_untold(self.source, self.target, self.control, self.mappings, self.report)
         )
 
     def _pause(self, seconds: float) -> bool:

@@ -50,7 +50,8 @@ class Switch:
 @dataclass(frozen=True)
 class CutoverStep:
     """One step: ``done``, ``skipped``, ``failed``, ``undone``, or in a dry run ``open``/``closed``
-    (gates) and ``planned``."""
+    (gates) and ``planned``.
+    """
 
     name: str
     state: str
@@ -208,8 +209,7 @@ def _unfence(cut: Cutover, states: Mapping[str, tuple[str, Mapping[str, Any]]]) 
 def _switched(states: Mapping[str, tuple[str, Mapping[str, Any]]]) -> bool:
     """A hook has been called, or there is none and the cutover is done."""
     called = any(
-        name.startswith(f"{_SWITCH}: ") and state in _CALLED
-        for name, (state, _) in states.items()
+        name.startswith(f"{_SWITCH}: ") and state in _CALLED for name, (state, _) in states.items()
     )
     return called or is_done(states)
 
@@ -220,7 +220,7 @@ def _fence_words(plan: Mapping[str, Any]) -> str:
 
 
 def _gates(cut: Cutover, *, touch: bool) -> Iterator[CutoverStep]:
-    """The gates, as they are now. With `touch`, a migration that nobody follows is drained first."""
+    """The gates, as they are now. With `touch`, what nobody follows is drained first."""
     suspended = cut.control.suspended()
     names = ", ".join(sorted(str(name) for name in suspended))
     yield _gate("no suspended tables", not suspended or cut.force, names)
@@ -230,7 +230,9 @@ def _gates(cut: Cutover, *, touch: bool) -> Iterator[CutoverStep]:
         return
     settled = cut.control.progress().settled
     if settled is None:
-        yield _gate("caught up", state=False, detail="the target has not caught up with the load yet")
+        yield _gate(
+            "caught up", state=False, detail="the target has not caught up with the load yet"
+        )
         return
     followed = is_followed(cut)
     began = time.monotonic()
@@ -249,7 +251,8 @@ def _gates(cut: Cutover, *, touch: bool) -> Iterator[CutoverStep]:
 
 def is_followed(cut: Cutover) -> bool:
     """A session reads the source's log. One that was there a moment ago may be reconnecting, and is
-    given a moment to come back: a session of ours would fence it."""
+    given a moment to come back: a session of ours would fence it.
+    """
     seen = cut.control.progress().session_at
     recent = seen is not None and (datetime.now(UTC) - seen).total_seconds() < RECENT
     deadline = time.monotonic() + (cut.grace if recent else 0.0)
@@ -391,7 +394,7 @@ class _Machine:
     def _fence(self) -> None:
         cut = self._cut
         state, detail = self._states.get(_FENCE, ("", {}))
-        # A fence that stands was planned when nothing had been taken yet: that plan is the true one.
+        # A fence that stands was planned before anything was taken: that plan is the true one.
         standing = state in {"started", "done"}
         self._plan = (
             dict(detail["plan"])

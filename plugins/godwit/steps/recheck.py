@@ -44,7 +44,8 @@ def recheck(
     sample: bool = True,
 ) -> Outcome[Unit]:
     """Look at the units again. `catch_up` returns when the target has everything that the source
-    had committed at its call; without it nothing changes, and one look decides."""
+    had committed at its call; without it nothing changes, and one look decides.
+    """
     outcome: Outcome[Unit] = Outcome()
     waiting = set(units)
     strikes: dict[Unit, tuple[object, object]] = {}

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from godwit.model.changes import ChangeBatch, Format, KeyMove, Payload, Stage, TableChanges
 from godwit.model.mapping import TableMapping
-from godwit.steps.transform import transform_changes, transform_found, transform_key_move
+from godwit.steps.transform import (
+    Headers,
+    transform_changes,
+    transform_found,
+    transform_key_move,
+)
 
 #: `(mapping, identities, format) -> (rows, identities gone)`, as the source has them now.
 ReadAgain = Callable[[TableMapping, Payload, Format], tuple[Payload, Payload]]
@@ -23,6 +29,7 @@ class Reshape:
         read_again: ReadAgain,
     ) -> None:
         self._format = format
+        self._headers = Headers()
         self._read_again = read_again
         self._mappings = {m.source.name: m for m in mappings}
 
@@ -32,6 +39,12 @@ class Reshape:
         """
         if not self._format.columnar:
             return batch, True
+        moment = datetime.fromtimestamp(batch.commits[-1], UTC) if batch.commits else None
+        self._headers = Headers(
+            stream_position=str(batch.position),
+            change_seq=change_sequence(moment, batch.changes),
+            commit_timestamp=moment,
+        )
         stages: list[Stage] = []
         whole = True
         for stage in batch.stages:
@@ -44,10 +57,10 @@ class Reshape:
         made: Stage
         if isinstance(stage, TableChanges):
             mapping = self._mappings[stage.table]
-            made, needs = transform_changes(stage, mapping)
+            made, needs = transform_changes(stage, mapping, headers=self._headers)
         elif isinstance(stage, KeyMove):
             mapping = self._mappings[stage.table]
-            made, needs = transform_key_move(stage, mapping)
+            made, needs = transform_key_move(stage, mapping, headers=self._headers)
         else:
             return [stage], True
         if needs is None or not needs.rows:
@@ -67,4 +80,12 @@ class Reshape:
     def reselect(self, mapping: TableMapping, keys: Payload) -> tuple[Payload, Payload]:
         """See `godwit.protocols.Reselect`: rows by identity, in the target's shape."""
         found, gone = self._read_again(mapping, keys, self._format)
-        return transform_found(found, gone, mapping) if self._format.columnar else (found, gone)
+        if not self._format.columnar:
+            return found, gone
+        return transform_found(found, gone, mapping, headers=self._headers)
+
+
+def change_sequence(moment: datetime | None, number: int) -> str:
+    """DMS's ``$AR_H_CHANGE_SEQ``: 16 digits of time (to a hundredth of a second), 19 of a counter."""
+    moment = moment or datetime.now(UTC)
+    return f"{moment:%Y%m%d%H%M%S}{moment.microsecond // 10_000:02}{number:019}"

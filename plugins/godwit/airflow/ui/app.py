@@ -57,9 +57,7 @@ def overview(user: GetUserDep) -> list[dict[str, Any]]:
 
 
 @app.get("/api/migrations/{dag_id}")
-def migration(
-    dag_id: str, lag: Annotated[int, Query(ge=1, le=3600)] = 600
-) -> dict[str, Any]:
+def migration(dag_id: str, lag: Annotated[int, Query(ge=1, le=3600)] = 600) -> dict[str, Any]:
     """Everything the page of one migration shows."""
     store = _store()
     line = store.migration(dag_id)

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from godwit.engines.postgres.connection import Connector, Session
 from godwit.errors import CaptureError, CaptureLostError, EndpointError
-from godwit.model.catalog import Table
+from godwit.model.catalog import Table, TableName
 from godwit.model.changes import Position
 from godwit.protocols import CaptureStatus
 
@@ -253,6 +253,22 @@ def drop_capture(connector: Connector, migration: str, settings: Mapping[str, An
                     session.execute(query.format(sql.Identifier(publication)))
                     removed.append(f"publication {publication}")
     return removed
+
+
+def untold_changes(connector: Connector, tables: Sequence[Table]) -> dict[TableName, int]:
+    """Updates and deletes so far, by the server's statistics, partitions included."""
+    names = {part: t.name for t in tables for part in (t.name, *(p.name for p in t.parts))}
+    counts = {t.name: 0 for t in tables}
+    with connector.connect() as session:
+        rows = session.execute(
+            "SELECT s.schemaname, s.relname, s.n_tup_upd + s.n_tup_del FROM pg_stat_all_tables s"
+            " JOIN unnest(%s::text[], %s::text[]) AS w(schemaname, relname)"
+            " USING (schemaname, relname)",
+            [[n.schema for n in names], [n.name for n in names]],
+        ).fetchall()
+    for schema, name, count in rows:
+        counts[names[TableName(schema, name)]] += count
+    return counts
 
 
 def release_slot(session: Session, slot: str) -> None:

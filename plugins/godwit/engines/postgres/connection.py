@@ -223,6 +223,14 @@ class Connector:
         )
 
 
+def unencrypted(session: Session) -> bool:
+    """Whether the socket carries the protocol itself, not TLS or GSSAPI around it."""
+    # Not `info.get_parameters()`: it leaves out what equals libpq's default, here "disable".
+    options = {option.keyword: option.val for option in session.pgconn.info}
+    no_gss = options.get(b"gssencmode", b"disable") == b"disable"
+    return no_gss and not session.pgconn.ssl_in_use
+
+
 def _alive(session: Session) -> bool:
     """Whether an idle session is still connected: an ended one has something to read."""
     if session.closed:

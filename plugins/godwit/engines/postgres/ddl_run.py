@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import psycopg
 
 from godwit.engines.postgres.catalog import Connection, fetch
+from godwit.engines.postgres.ddl_spelling import same_view
 from godwit.engines.postgres.names import quoted
 from godwit.engines.postgres.objects import read_objects
 from godwit.engines.postgres.objects_keys import INVALID, NOT_VALID
@@ -69,7 +71,14 @@ def present(conn: Connection) -> Present:
 def parity(conn: Connection, plan: SchemaPlan) -> list[ObjectParity]:
     """Every object of the plan against the target's own definition of it."""
     there = present(conn)
-    return [_compare(step, there) for step in plan.steps if step.definition]
+    compared = []
+    for step in plan.steps:
+        if step.definition:
+            outcome = _compare(step, there)
+            if outcome.state == "differs" and same_view(conn, step, there[step.kind, step.name]):
+                outcome = ObjectParity(step.kind, step.name, "equal", "spelt otherwise")
+            compared.append(outcome)
+    return compared
 
 
 def _compare(step: SchemaStep, there: Present) -> ObjectParity:
@@ -105,8 +114,13 @@ def run_schema(
     """
     with connector.connect(role="target") as conn:
         there = present(conn)
+        for step in steps:
+            found = there.get((step.kind, step.name), step.definition)
+            if found != step.definition and same_view(conn, step, found):
+                there[step.kind, step.name] = step.definition
     with ThreadPoolExecutor(max(parallel, 1), thread_name_prefix="schema") as pool:
-        run = _Run(connector, there, pool, list(steps), report or (lambda _: None), parallel)
+        workers = max(parallel, 1)
+        run = _Run(connector, there, pool, steps, report or (lambda _: None), workers)
         try:
             return run.everything()
         finally:
@@ -115,67 +129,90 @@ def run_schema(
 
 @dataclass
 class _Run:
-    """One execution: what is waiting, what is running, what came of it."""
+    """One execution: what is waiting, what is running, what came of it.
+
+    Steps are known by their place in the list, which is an order in which they can be made.
+    """
 
     connector: Connects
     there: Present
     pool: ThreadPoolExecutor
-    waiting: list[SchemaStep]
+    steps: Sequence[SchemaStep]
     report: Report
     parallel: int
-    outcomes: dict[str, ObjectParity] = field(default_factory=dict)
-    running: dict[Future[ObjectParity], SchemaStep] = field(default_factory=dict)
+    outcomes: dict[int, ObjectParity] = field(default_factory=dict)
+    running: dict[Future[ObjectParity], int] = field(default_factory=dict)
+    ready: list[int] = field(default_factory=list)
+    parked: dict[TableName, list[int]] = field(default_factory=dict)
     local: threading.local = field(default_factory=threading.local)
     opened: list[Connection] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        places = {_label(step): place for place, step in enumerate(self.steps)}
+        self.open_needs = [
+            {places[d] for d in step.depends if d in places} - {place}
+            for place, step in enumerate(self.steps)
+        ]
+        self.dependents: list[list[int]] = [[] for _ in self.steps]
+        for place, needs in enumerate(self.open_needs):
+            for needed in needs:
+                self.dependents[needed].append(place)
+        self.ready = [place for place, needs in enumerate(self.open_needs) if not needs]
+
     def everything(self) -> list[ObjectParity]:
         """Run all steps; outcomes in the order of the steps."""
-        order = [_label(s) for s in self.waiting]
-        known = set(order)
-        while self.waiting or self.running:
-            self._start(known)
+        first_open = 0
+        while len(self.outcomes) < len(self.steps):
+            self._start()
             if not self.running:
+                # A cycle of dependencies is cut where the plan comes first.
+                while first_open in self.outcomes:
+                    first_open += 1
+                heapq.heappush(self.ready, first_open)
                 continue
             done, _ = wait(self.running, return_when=FIRST_COMPLETED)
             for future in done:
-                step = self.running.pop(future)
-                self._finish(step, future.result())
-        return [self.outcomes[label] for label in order]
+                self._finish(self.running.pop(future), future.result())
+        return [self.outcomes[place] for place in range(len(self.steps))]
 
-    def _start(self, known: set[str]) -> None:
-        """Hand out every step that may run now. Something always may: the first one waiting, when
-        nothing runs (plans come in dependency order; a cycle is cut there).
-        """
-        rest: list[SchemaStep] = []
-        for step in self.waiting:
-            if _label(step) in self.outcomes:
+    def _start(self) -> None:
+        """Hand out steps that may run now, as many as there are workers."""
+        while self.ready and len(self.running) < self.parallel:
+            place = heapq.heappop(self.ready)
+            step = self.steps[place]
+            if place in self.outcomes:
                 continue
-            needs = [d for d in step.depends if d in known]
-            broken = [d for d in needs if d in self.outcomes and _is_broken(self.outcomes[d])]
-            if broken:
-                detail = f"it needs the {broken[0]}, which failed"
-                self._finish(step, ObjectParity(step.kind, step.name, "failed", detail))
-            elif len(self.running) < self.parallel and self._may_run(step, needs):
-                self.running[self.pool.submit(self._run, step)] = step
-            else:
-                rest.append(step)
-        if rest and not self.running:
-            first = rest.pop(0)
-            self.running[self.pool.submit(self._run, first)] = first
-        self.waiting = rest
+            if step.table is not None and not self._may_share(step):
+                self.parked.setdefault(step.table, []).append(place)
+                continue
+            self.running[self.pool.submit(self._run, step)] = place
 
-    def _may_run(self, step: SchemaStep, needs: Sequence[str]) -> bool:
-        if any(d not in self.outcomes for d in needs):
-            return False
-        if step.table is None:
-            return True
-        others = [s for s in self.running.values() if s.table == step.table]
-        sharing = step.kind in _SHARING and all(s.kind in _SHARING for s in others)
-        return not others or sharing
+    def _may_share(self, step: SchemaStep) -> bool:
+        """Steps on one table run one after the other, unless their locks go together."""
+        running = (self.steps[place] for place in self.running.values())
+        others = [other for other in running if other.table == step.table]
+        return not others or all(s.kind in _SHARING for s in (step, *others))
 
-    def _finish(self, step: SchemaStep, outcome: ObjectParity) -> None:
-        self.outcomes[_label(step)] = outcome
-        self.report(outcome)
+    def _finish(self, place: int, outcome: ObjectParity) -> None:
+        todo = [(place, outcome)]
+        while todo:
+            place, outcome = todo.pop()
+            if place in self.outcomes:
+                continue
+            self.outcomes[place] = outcome
+            self.report(outcome)
+            step = self.steps[place]
+            if step.table is not None:
+                for parked in self.parked.pop(step.table, ()):
+                    heapq.heappush(self.ready, parked)
+            for dependent in self.dependents[place]:
+                self.open_needs[dependent].discard(place)
+                other = self.steps[dependent]
+                if outcome.state == "failed":
+                    detail = f"it needs the {_label(step)}, which failed"
+                    todo.append((dependent, ObjectParity(other.kind, other.name, "failed", detail)))
+                elif not self.open_needs[dependent]:
+                    heapq.heappush(self.ready, dependent)
 
     def _run(self, step: SchemaStep) -> ObjectParity:
         found = self.there.get((step.kind, step.name))
@@ -246,10 +283,6 @@ class _Run:
 
 def _label(step: SchemaStep) -> str:
     return f"{step.kind} {step.name}"
-
-
-def _is_broken(outcome: ObjectParity) -> bool:
-    return outcome.state == "failed"
 
 
 def _unfinished(step: SchemaStep, found: str) -> bool:

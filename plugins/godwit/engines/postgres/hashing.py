@@ -87,7 +87,8 @@ def _operator(schema: str | None, name: str | None) -> sql.Composable:
 
 def canonical_kind(session: Session) -> str:
     """The canonical form's name, with a probe of the server's hash function: it depends on the
-    machine's byte order."""
+    machine's byte order.
+    """
     row = session.execute("SELECT hashtextextended('godwit', 1) & 65535").fetchone()
     assert row is not None
     return f"text:postgres:{row[0]:04x}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import LiteralString
 
@@ -96,17 +97,22 @@ def read_routines(conn: Connection, selection: Selection, objects: Objects) -> N
     """Functions, procedures and aggregates."""
     aggregates = {row["oid"]: row for row in fetch(conn, _AGGREGATES)}
     for row in fetch(conn, _ROUTINES):
-        name = f"{row['name']}({row['arguments']})"
+        name = f"{row['name']}({_without_in(row['arguments'])})"
         if row["type"] == "a":
             kind, statement = "aggregate", _aggregate(row, aggregates[row["oid"]])
         else:
             kind = "procedure" if row["type"] == "p" else "function"
             statement = row["definition"].rstrip()
-        thing = NativeObject(
-            kind, row["schema"], name, (statement,), "post", definition=canonical(statement)
-        )
+        head, line, rest = statement.partition("\n")
+        definition = canonical(_without_in(head) + line + rest)
+        thing = NativeObject(kind, row["schema"], name, (statement,), "post", definition=definition)
         chosen = row["namespace"] in selection.schemas
         objects.add(("pg_proc", row["oid"]), thing, on_demand=not chosen)
+
+
+def _without_in(arguments: str) -> str:
+    """Arguments of procedures are marked IN since 14; it means the same without."""
+    return re.sub(r"(^|[(]|, )IN ", r"\1", arguments)
 
 
 _PARALLEL = {"s": "safe", "r": "restricted"}

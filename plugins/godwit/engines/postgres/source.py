@@ -106,6 +106,10 @@ class PostgresSource(Checksum):
         """Remove everything `open_capture` made."""
         return capture.drop_capture(self.connector, migration, self.connector.settings)
 
+    def untold_changes(self, tables: Sequence[Table]) -> dict[TableName, int]:
+        """Updates and deletes so far of tables of which the log tells only inserts."""
+        return capture.untold_changes(self.connector, tables)
+
     def change_formats(self, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:
         """How changes of these tables can be streamed: one format for all of them."""
         columns = [c for m in mappings for c in m.source.stored_columns]

@@ -19,7 +19,12 @@ import psycopg
 from psycopg import pq, sql
 
 from godwit.engines.postgres.capture import CaptureNames, Lsn, check_start, release_slot
-from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS, Connector, Session
+from godwit.engines.postgres.connection import (
+    BINARY,
+    Connector,
+    Session,
+    unencrypted,
+)
 from godwit.engines.postgres.frames import EPOCH_SHIFT, Plan, compact, scan
 from godwit.engines.postgres.relations import Relations
 from godwit.errors import CaptureError
@@ -31,6 +36,9 @@ from godwit.protocols import Wanted
 #: A small receive buffer lets the server gather many messages for one send; see `_nap`.
 RECEIVE_BUFFER = 64 << 10
 BLOCK = 1 << 20
+#: While data pours in, batches of so many bytes are gathered, for so many seconds at most.
+GATHER_BYTES = 2 << 20
+GATHER = 0.03
 #: Seconds: a nap while behind; silence after which the source is asked how far it is; waiting for
 #: data after that; between questions, between answers; until silence is an error.
 NAP = 0.002
@@ -39,14 +47,6 @@ WAIT = 0.05
 ASK = 0.1
 ANSWER = 5.0
 SILENCE = 90.0
-
-
-def change_formats(connector: Connector, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:
-    """How changes of these tables can be streamed: binary is all or nothing for a stream."""
-    safe = all(c.native_safe for m in mappings for c in m.source.stored_columns)
-    if safe and connector.version >= 140000:
-        return BINARY, CSV, TEXT_COLUMNS
-    return CSV, TEXT_COLUMNS
 
 
 def open_stream(
@@ -131,8 +131,7 @@ class Wire:
     @property
     def encrypted(self) -> bool:
         """The socket carries TLS or GSSAPI, which only libpq can read."""
-        gss = self._session.info.get_parameters().get("gssencmode") != "disable"
-        return bool(self._pgconn.ssl_in_use) or gss
+        return not unencrypted(self._session)
 
     def _take_over(self, query: bytes) -> None:
         """Send the query with libpq, then read the answer and all that follows ourselves."""
@@ -232,6 +231,8 @@ class Stream:
         self._xid = 0
         self._open = False
         self._answered = self._asked = self._heard = time.monotonic()
+        self._taken = time.monotonic()
+        self._flowing = False
         self._told = 0
         self._plans: dict[int, Plan] = relations.plans
 
@@ -249,7 +250,8 @@ class Stream:
 
     def _read(self, wanted: Callable[[], Wanted]) -> ChangeBatch | Idle | None:
         want = wanted()
-        if self._cut and want == Wanted.ANY:
+        gather = self._gathers()
+        if self._cut and want == Wanted.ANY and not gather:
             return self._take(self._cut, final=True)
         if self._filled >= self._limit and self._scanned:
             if want == Wanted.NOTHING:
@@ -259,14 +261,20 @@ class Stream:
             return self._take(self._cut or self._scanned, final=self._cut > 0)
         asked = self._asked > self._heard
         received = self._receive(NAP / 2 if self._cut else WAIT if asked else PAUSE)
+        self._flowing = received > 0
         self._answer(quiet=not received)
         if asked and not self._filled and not self._open:
             # The server's answer (or none yet): all before it has been read.
             return Idle(Lsn(self._wal_end))
-        if received and want != Wanted.ANY and received < 2 * RECEIVE_BUFFER:
+        if received and (gather or want != Wanted.ANY) and received < 2 * RECEIVE_BUFFER:
             # While behind, let the server fill its buffer: it sends more at once for less work.
             time.sleep(NAP)
         return None
+
+    def _gathers(self) -> bool:
+        """Data pours in: a moment more makes a batch that is worth its commit."""
+        much = RECEIVE_BUFFER <= self._filled < GATHER_BYTES
+        return much and self._flowing and time.monotonic() - self._taken < GATHER
 
     def _receive(self, timeout: float) -> int:
         if self._filled + BLOCK > len(self._buffer):
@@ -336,6 +344,7 @@ class Stream:
         self._filled, self._scanned = rest, self._scanned - end
         self._cut, self._commits, self._changes = 0, [], 0
         self._open = not final
+        self._taken = time.monotonic()
         if not final:
             self._open_changes = 0
         self._forget_keepalives(memoryview(self._buffer))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from godwit.engines.postgres.connection import Session
+from godwit.engines.postgres.connection import Session, unencrypted
 from godwit.engines.postgres.wire_libpq import LibpqIn, LibpqOut
 from godwit.engines.postgres.wire_socket import SocketIn, SocketOut
 
@@ -62,6 +62,4 @@ def copy_in(session: Session, statement: bytes) -> CopyIn:
 
 
 def _plain(session: Session) -> bool:
-    """Whether the socket carries the protocol itself, not TLS or GSSAPI around it."""
-    no_gss = session.info.get_parameters().get("gssencmode") == "disable"
-    return no_gss and not session.pgconn.ssl_in_use
+    return unencrypted(session)
