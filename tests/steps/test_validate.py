@@ -379,3 +379,17 @@ class TestRecheck:
     def test_a_quiet_source_needs_one_look(self) -> None:
         outcome = recheck({"a", "b"}, lambda _: {"a": 1}, lambda _: {"b": 1}, catch_up=None)
         assert outcome.persisting == {"a": (1, None), "b": (None, 1)}
+
+
+def test_rows_without_columns_are_counted(source_db: Database, target_db: Database) -> None:
+    from godwit.steps.validate import validate
+    from tests.pair import pair_of
+
+    with pair_of(source_db, target_db) as pair:
+        pair.both("CREATE TABLE bare (); INSERT INTO bare DEFAULT VALUES")
+        pair.open()
+        options = {"report": pair.events, "fenced": True}
+        ends = pair.source, pair.target, pair.control
+        assert validate(*ends, pair.mappings, **options).equal
+        pair.target_db.execute("INSERT INTO bare DEFAULT VALUES")
+        assert not validate(*ends, pair.mappings, **options).equal

@@ -83,13 +83,16 @@ def pair_of(source: Comparable, target: Comparable, mapping: TableMapping) -> Pa
     left_out = [
         c.target for c in mapping.columns if c.source not in names or not _comparable(c, mapping)
     ]
-    if not chosen:
+    if not chosen and wanted:
         return Incomparable("no column has a canonical form that both sides know")
     return _pair(mapping, chosen, left_out)
 
 
 def _pair(mapping: TableMapping, chosen: list[tuple[str, str, str]], left_out: list[str]) -> Pair:
-    columns, names, kinds = (tuple(part) for part in zip(*chosen, strict=True))
+    # Rows of a table without columns are all the same: they are counted.
+    columns = tuple(column for column, _, _ in chosen)
+    names = tuple(name for _, name, _ in chosen)
+    kinds = tuple(kind for _, _, kind in chosen)
     key = tuple(names.index(name) for name in mapping.identity if name in names)
     if len(key) < len(mapping.identity):
         key = ()
