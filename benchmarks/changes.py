@@ -1,4 +1,4 @@
-"""The workloads of the change-data contests: tables with their first rows, and what happens then."""
+"""The workloads of the change-data contests: a table's first rows, and what happens then."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Workload:
         database.execute(MARKER)
         row = ROW.format("g")
         count = self.first(changes)
-        database.execute(f"INSERT INTO item SELECT {row} FROM generate_series(1::bigint, {count}) g")
+        database.execute(
+            f"INSERT INTO item SELECT {row} FROM generate_series(1::bigint, {count}) g"
+        )
         database.execute("VACUUM (ANALYZE)")
 
     def run(self, database: Database, changes: int) -> None:
@@ -55,12 +57,14 @@ def _one_transaction(n: int) -> str:
 
 
 def _updates(rows: Callable[[int], int]) -> Callable[[int], str]:
-    return lambda n: f"""DO $$ DECLARE x bigint; BEGIN PERFORM setseed(0.25);
+    return lambda n: (
+        f"""DO $$ DECLARE x bigint; BEGIN PERFORM setseed(0.25);
       FOR k IN 1..{n} LOOP
         x := 1 + floor(random() * {rows(n)})::bigint;
         UPDATE item SET a = k, c = c + 1, e = 'updated text value ' || k WHERE id = x;
         IF k % 1000 = 0 THEN COMMIT; END IF;
       END LOOP; END $$"""
+    )
 
 
 def _mixed(n: int) -> str:
@@ -84,11 +88,9 @@ def _million(n: int) -> int:
 
 
 WORKLOADS = (
-    Workload("ins", "inserts, 1,000 a transaction", lambda n: 0, _inserts),
+    Workload("ins", "inserts, 1,000 a transaction", lambda _: 0, _inserts),
     Workload("upd", "random updates over 1 M rows", _million, _updates(_million)),
     Workload("mix", "mixed 40/35/15/10, 20 a transaction", lambda n: _million(n) // 2, _mixed),
-    Workload(
-        "hot", "updates of 10,000 hot rows", lambda n: n // 30, _updates(lambda n: n // 30)
-    ),
-    Workload("huge", "one huge transaction", lambda n: 0, _one_transaction),
+    Workload("hot", "updates of 10,000 hot rows", lambda n: n // 30, _updates(lambda n: n // 30)),
+    Workload("huge", "one huge transaction", lambda _: 0, _one_transaction),
 )

@@ -28,7 +28,8 @@ INSERT INTO event SELECT g, md5('visitor ' || g % 50021)::uuid, g / 7,
   (ARRAY['DE', 'US', 'FR', 'JP', 'BR', 'NZ'])[1 + g % 6],
   320 + g % 1600, 480 + g % 1200, CASE WHEN g % 4 > 0 THEN (g % 10007) / 97.0 END,
   CASE WHEN g % 5 = 4 THEN (g % 100003) / 100.0 END, g % 3 = 0,
-  CASE WHEN g % 2 = 0 THEN jsonb_build_object('ab', g % 4, 'depth', g % 100, 'tag', 'a' || g % 17) END
+  CASE WHEN g % 2 = 0
+    THEN jsonb_build_object('ab', g % 4, 'depth', g % 100, 'tag', 'a' || g % 17) END
 FROM generate_series(1::bigint, {rows}) g
 """
 

@@ -17,7 +17,7 @@ def facts() -> dict[str, str]:
     )
     total = next(line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
     return {
-        "processor": f"{os.cpu_count()} × {model}",
+        "processor": f"{os.cpu_count()} x {model}",
         "memory": f"{int(total) / 1048576:.0f} GiB",
         "system": f"Linux {platform.release().split('-')[0]}",
         "python": platform.python_version(),

@@ -134,18 +134,26 @@ def _follow(task: Mapping[str, Any]) -> dict[str, Any]:
     control.set_settled(low)
     stop = threading.Event()
     session = Session(
-        source, target, control, task["migration"], mappings, ErrorPolicy(), Silent(),
+        source,
+        target,
+        control,
+        task["migration"],
+        mappings,
+        ErrorPolicy(),
+        Silent(),
         stop=stop.is_set,
     )
     if task.get("batch_bytes"):
         session.batch_bytes = task["batch_bytes"]
     _wait_for_go()
-    threading.Thread(
-        target=lambda: (sys.stdin.readline(), stop.set()), daemon=True
-    ).start()
+    threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
     summary = session.run()
-    return {"transactions": summary.transactions, "changes": summary.changes,
-            "batches": summary.batches, "exceptions": summary.exceptions}
+    return {
+        "transactions": summary.transactions,
+        "changes": summary.changes,
+        "batches": summary.batches,
+        "exceptions": summary.exceptions,
+    }
 
 
 def _load(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +169,13 @@ def _load(task: Mapping[str, Any]) -> dict[str, Any]:
 
     def one(bundle: Any) -> int:
         lines = load.load_bundle(
-            source, target, control, bundle, mappings, report=Silent(), stop=lambda: False,
+            source,
+            target,
+            control,
+            bundle,
+            mappings,
+            report=Silent(),
+            stop=lambda: False,
             streams=streams if bundle.shared_snapshot else 1,
         )
         return sum(line.rows for line in lines)

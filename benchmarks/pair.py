@@ -66,16 +66,20 @@ def pair(settings: dict[str, str] | None = None) -> Iterator[Pair]:
     wanted = {**SETTINGS, **(settings or {})}
     with tempfile.TemporaryDirectory(prefix="godwit-bench-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
-        with PostgresServer.start(VERSION, Path(folder, "source"), **wanted) as source:
-            with PostgresServer.start(VERSION, Path(folder, "target"), **wanted) as target:
-                yield Pair(source, target)
+        with (
+            PostgresServer.start(VERSION, Path(folder, "source"), **wanted) as source,
+            PostgresServer.start(VERSION, Path(folder, "target"), **wanted) as target,
+        ):
+            yield Pair(source, target)
 
 
 def fingerprint(database: Database) -> dict[str, tuple[int, str]]:
     """Rows and a sum of hashes over whole rows, by table: equal means equal content."""
     found = {}
     for (table,) in database.fetch(_TABLES):
-        query = f"SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM {table} t"
+        query = (
+            f"SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM {table} t"
+        )
         rows, total = database.fetch(query)[0]
         found[table] = (int(rows), str(total))
     return found

@@ -15,6 +15,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ class AirflowProject:
         }
         self._cache, self._password = cache, password
         self._client: httpx.Client | None = None
+        self._unwanted = threading.Event()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     # -- metadata database
@@ -156,7 +158,7 @@ class AirflowProject:
             with contextlib.suppress(httpx.HTTPError):
                 if not warm:
                     # The first call of the tasks' API builds it: longer than a task waits.
-                    httpx.get(f"{self.url}/execution/health", timeout=60, trust_env=False)
+                    httpx.get(f"{self.url}/execution/health", timeout=5, trust_env=False)
                     warm = True
                 answer = self.request("GET", f"/api/v2/dags/{dag_id}", check=False)
                 if answer.status_code == httpx.codes.OK:
@@ -164,7 +166,12 @@ class AirflowProject:
             if time.monotonic() > deadline:
                 text = f"Airflow did not come up in {START_SECONDS:.0f} s"
                 raise AirflowError(f"{text}\n{self._logs()}")
-            time.sleep(POLL_SECONDS)
+            if self._unwanted.wait(POLL_SECONDS):
+                raise AirflowError("Airflow is not wanted any more")
+
+    def give_up(self) -> None:
+        """End `wait_until_ready` in whichever thread."""
+        self._unwanted.set()
 
     def check(self) -> None:
         """Raise AirflowError when a component has ended by itself."""

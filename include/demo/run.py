@@ -87,13 +87,18 @@ class Demo:
 
     def _start(self, display: Display) -> ShopLoad:
         """Servers, shop, writer and Airflow, side by side."""
-        with ThreadPoolExecutor(3) as pool:
-            source = pool.submit(self._start_source, display)
-            target = pool.submit(self._start_server, TARGET_VERSION, "target", self._target_port)
-            airflow = pool.submit(self._start_airflow, display)
+        pool = ThreadPoolExecutor(3)
+        source = pool.submit(self._start_source, display)
+        target = pool.submit(self._start_server, TARGET_VERSION, "target", self._target_port)
+        airflow = pool.submit(self._start_airflow, display)
+        try:
             target.result()
             shop = source.result()
             airflow.result()
+        finally:
+            # After Ctrl-C what is half started is finished first, so that it can be ended.
+            self.airflow.give_up()
+            pool.shutdown()
         return shop
 
     def _start_server(self, version: int, name: str, port: int) -> PostgresServer:

@@ -230,7 +230,8 @@ class Stream:
         self._changes = self._open_changes = 0
         self._xid = 0
         self._open = False
-        self._answered = self._asked = self._heard = time.monotonic()
+        #: When the source was answered, asked, heard of, and when it last sent data.
+        self._answered = self._asked = self._heard = self._fed = time.monotonic()
         self._taken = time.monotonic()
         self._flowing = False
         self._told = 0
@@ -259,7 +260,7 @@ class Stream:
                 self._answer(quiet=False)
                 return None
             return self._take(self._cut or self._scanned, final=self._cut > 0)
-        asked = self._asked > self._heard
+        asked = self._asked > self._fed
         received = self._receive(NAP / 2 if self._cut else WAIT if asked else PAUSE)
         self._flowing = received > 0
         self._answer(quiet=not received)
@@ -288,6 +289,8 @@ class Stream:
                 self._heard = now
                 self._filled += received
                 self._walk(view)
+                if self._filled:
+                    self._fed = now
             elif now - self._heard > SILENCE:
                 raise CaptureError("the source has gone silent", why=f"no answer for {SILENCE} s")
         finally:
@@ -359,7 +362,7 @@ class Stream:
     def _answer(self, *, quiet: bool) -> None:
         """Tell the source what is durable, and ask how far it is when nothing comes."""
         now = time.monotonic()
-        ask = quiet and (self._asked <= self._heard or now - self._asked > ASK)
+        ask = quiet and (self._asked <= self._fed or now - self._asked > ASK)
         due = now - self._answered > ANSWER
         news = self._confirmed > self._told and now - self._answered > ASK
         if not (ask or due or news):
