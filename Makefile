@@ -5,7 +5,7 @@ python := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-matrix check format bench up down lock clean
+.PHONY: help setup demo test test-matrix test-corpora check format bench up down lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ test-matrix: setup ## the tests again from PostgreSQL 13 to 18 and from 14 to 16
 	@scripts/fetch-postgres.sh 13 14
 	GODWIT_TEST_SOURCE=13 GODWIT_TEST_TARGET=18 $(python) -m pytest $(ARGS)
 	GODWIT_TEST_SOURCE=14 GODWIT_TEST_TARGET=16 $(python) -m pytest $(ARGS)
+
+test-corpora: setup ## whole migrations of the databases in the folder $GODWIT_CORPORA (see tests/corpora)
+	@test -d "$$GODWIT_CORPORA/tools" || { echo "set GODWIT_CORPORA to a folder of cases with tools/corpus.py (see tests/corpora/conftest.py)" >&2; exit 2; }
+	@exec $(python) -m pytest tests/corpora $(ARGS)
 
 check: setup ## lint, format, types, layers
 	$(python) -m ruff check

@@ -12,7 +12,8 @@ INTRO = """\
 `make bench ARGS=--write` measures this and writes it (`make bench ARGS=--quick` is a look, no
 measurement). Two embedded PostgreSQL 18 servers on one machine, durable as shipped (fsync on);
 contenders take turns (A B A B) in one run; every figure is the median of its runs; after every run
-the target's content is compared with the source's by row hashes, and a wrong one ends the benchmark.
+the target's content is compared with the source's by row hashes, and a wrong one ends the
+benchmark.
 **Believe ratios, not rates**: a ratio says how many times as fast as the reference in the same
 run (median over the pairs), and everything else here depends on the machine.
 

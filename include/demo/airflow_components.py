@@ -76,6 +76,7 @@ class AirflowProject:
         environment: more variables, e.g. connections.
         cache: folder in which an empty, migrated metadata database is kept for the next time.
         password: of the user `admin`; without one every visitor is an administrator.
+        metadata: SQLAlchemy URL of an empty metadata database; without one a file below `home`.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class AirflowProject:
         *,
         cache: Path | None = None,
         password: str = "",
+        metadata: str = "",
     ) -> None:
         self.home = home
         self.url = f"http://127.0.0.1:{port}"
@@ -94,6 +96,9 @@ class AirflowProject:
             **_access(home, port, password),
             **environment,
         }
+        if metadata:
+            self.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = metadata
+            cache = None
         self._cache, self._password = cache, password
         self._client: httpx.Client | None = None
         self._unwanted = threading.Event()

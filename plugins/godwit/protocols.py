@@ -299,8 +299,9 @@ class Source(Comparable, Protocol):
         ...
 
     def untold_changes(self, tables: Sequence[Table]) -> dict[TableName, int]:
-        """How many updates and deletes each table has seen so far, for tables of which the log
-        tells only inserts (`Table.capture`). A number that has grown means: load it again."""
+        """How many changes that the log does not tell each table has seen so far: updates and
+        deletes where it tells only inserts, all of them where it tells nothing (`Table.capture`).
+        Another number than before means: load it again."""
         ...
 
     def change_formats(self, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:

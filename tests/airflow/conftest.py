@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from include.demo.airflow_components import ROOT, AirflowProject
+from include.demo.airflow_components import AirflowProject
 from include.demo.servers import Database, PostgresServer, free_port
 
 T = TypeVar("T")
@@ -58,7 +58,14 @@ def databases(pg16: PostgresServer, pg18: PostgresServer) -> Iterator[dict[str, 
 
 
 @pytest.fixture(scope="session")
-def airflow(databases: dict[str, Database]) -> Iterator[AirflowProject]:
+def metadata(pg18: PostgresServer) -> Iterator[str]:
+    """An empty metadata database, as in production: a file's locks would upset backfills."""
+    with pg18.create_database() as database:
+        yield database.url.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+@pytest.fixture(scope="session")
+def airflow(databases: dict[str, Database], metadata: str) -> Iterator[AirflowProject]:
     """A running Airflow that knows the migrations of this folder."""
     folder = Path(tempfile.mkdtemp(prefix="godwit-airflow-"))
     dags = folder / "dags"
@@ -71,7 +78,7 @@ def airflow(databases: dict[str, Database]) -> Iterator[AirflowProject]:
         folder / "home",
         free_port(),
         {**QUICK, "AIRFLOW__CORE__DAGS_FOLDER": str(dags), **connections},
-        cache=ROOT / ".cache",
+        metadata=metadata,
         password=secrets.token_hex(12),
     )
     try:

@@ -392,7 +392,9 @@ def test_a_table_changed_untold_is_loaded_again(pair: Pair) -> None:
     pair.target_db.execute("DELETE FROM t")
     pair.open(exact=False)
     untold.note_untold(pair.source, pair.control, pair.mappings)
-    for bundle in pair.control.save_plan(load.plan(pair.source, pair.mappings, migration=MIGRATION)):
+    for bundle in pair.control.save_plan(
+        load.plan(pair.source, pair.mappings, migration=MIGRATION)
+    ):
         load.load_bundle(
             pair.source,
             pair.target,
@@ -405,9 +407,42 @@ def test_a_table_changed_untold_is_loaded_again(pair: Pair) -> None:
     run(pair.source_db, "INSERT INTO t VALUES (2, 'b')")
     pair.drain()
     pair.assert_equal()
-    run(pair.source_db, "UPDATE t SET w = 'c'; INSERT INTO t VALUES (3, 'd'); DELETE FROM t WHERE v = 2")
+    run(
+        pair.source_db,
+        "UPDATE t SET w = 'c'; INSERT INTO t VALUES (3, 'd'); DELETE FROM t WHERE v = 2",
+    )
     pair.drain()
     pair.assert_equal()
     run(pair.source_db, "INSERT INTO t VALUES (4, 'e')")
+    pair.drain()
+    pair.assert_equal()
+
+
+def test_tables_that_inherit_keep_their_rows_apart(pair: Pair) -> None:
+    pair.both(
+        "CREATE TABLE parent (id int PRIMARY KEY, v text);"
+        "CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);"
+        "INSERT INTO parent VALUES (1, 'p'), (2, 'p'); INSERT INTO child VALUES (1, 'c'), (2, 'c')"
+    )
+    pair.open()
+    run(pair.source_db, "UPDATE ONLY parent SET v = 'x' WHERE id = 1; DELETE FROM ONLY parent")
+    pair.drain()
+    query = "SELECT id, v FROM child ORDER BY id"
+    assert pair.target_db.fetch(query) == pair.source_db.fetch(query)
+    assert pair.target_db.fetch("SELECT * FROM ONLY parent") == []
+
+
+def test_rows_without_key_and_with_nulls_everywhere(pair: Pair) -> None:
+    pair.both(
+        "CREATE TABLE t (a int, b text, c json, d point, e numeric);"
+        "ALTER TABLE t REPLICA IDENTITY FULL;"
+        "INSERT INTO t VALUES (1, 'x', '{}', '(1,2)', 1.0), (1, 'x', '{}', '(1,2)', 1.00),"
+        " (NULL, NULL, NULL, NULL, 'NaN'), (NULL, NULL, NULL, NULL, 'NaN'), (2, NULL, NULL, NULL, NULL)"
+    )
+    pair.open()
+    run(pair.source_db, "DELETE FROM t WHERE ctid IN (SELECT ctid FROM t WHERE e = 'NaN' LIMIT 1)")
+    pair.drain()
+    pair.assert_equal()
+    run(pair.source_db, "DELETE FROM t WHERE e::text = '1.00'; UPDATE t SET b = 'y' WHERE a = 2")
     pair.drain()
     pair.assert_equal()

@@ -141,11 +141,7 @@ def _dag_of_file(path: Path, known: Mapping[str, DAG], default_args: Mapping[str
 
 def _refuse_namesake(name: str, path: Path, known: Mapping[str, DAG]) -> None:
     """A file called as its migration keeps the name; of others the first one does."""
-    namesakes = (path.with_name(f"{name}{suffix}") for suffix in (".yaml", ".yml"))
-    claimed = path.stem != name and any(
-        other.exists() and definition_name(other) == name for other in namesakes
-    )
-    if claimed or name in known:
+    if name in known or _belongs_to_another(name, path):
         raise DefinitionError(
             f"another file has a migration {name!r} already",
             where=f"{path}: name",
@@ -153,11 +149,20 @@ def _refuse_namesake(name: str, path: Path, known: Mapping[str, DAG]) -> None:
         )
 
 
+def _belongs_to_another(name: str, path: Path) -> bool:
+    """A file that is called so has that name too."""
+    namesakes = (path.with_name(f"{name}{suffix}") for suffix in (".yaml", ".yml"))
+    return path.stem != name and any(
+        other.exists() and definition_name(other) == name for other in namesakes
+    )
+
+
 def _free_id(path: Path, known: Mapping[str, DAG]) -> str:
-    """The file's own name as a DAG id, numbered when somebody has it."""
-    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in path.stem) or "migration"
-    name = definition_name(path)
-    wanted = name if name not in known else stem
+    """The migration's name as a DAG id, else the file's; numbered when somebody has it."""
+    wanted = definition_name(path)
+    if wanted in known or _belongs_to_another(wanted, path):
+        wanted = path.stem
+    wanted = "".join(c if c.isalnum() or c in "-_." else "_" for c in wanted) or "migration"
     number, free = 2, wanted
     while free in known:
         free, number = f"{wanted}_{number}", number + 1

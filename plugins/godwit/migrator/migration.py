@@ -169,6 +169,7 @@ class Migrator(OpenMigration):
             stop=self.asked_to_stop,
             # Its chunks share one snapshot, so no other process can help with them.
             streams=self.definition.streams if bundle.shared_snapshot else 1,
+            policy=self._policy(),
         )
 
     def finish_load(self) -> None:
@@ -288,7 +289,7 @@ class Migrator(OpenMigration):
             self.control,
             self.name,
             self.mappings,
-            ErrorPolicy(**settings.error_policy),
+            self._policy(),
             self.reporter,
             stop=lambda: own() or self.asked_to_stop(),
             batch_bytes=min(batch_bytes, self.definition.batch_bytes),
@@ -395,6 +396,9 @@ class Migrator(OpenMigration):
         return seen is not None and (datetime.now(UTC) - seen).total_seconds() < ALIVE_SECONDS
 
     # -- private
+
+    def _policy(self) -> ErrorPolicy:
+        return ErrorPolicy(**self.definition.task_settings.error_policy)
 
     def _told(self, findings: list[Finding]) -> list[Finding]:
         for finding in findings:

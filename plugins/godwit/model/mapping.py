@@ -59,6 +59,19 @@ class ColumnMapping:
 
 
 @dataclass(frozen=True)
+class DeclaredKey:
+    """What ``define-primary-key`` asks for over the mapping's identity.
+
+    Attributes:
+        name: of the key on the target; "" = the engine gives it one.
+        primary: a primary key, not only a unique one.
+    """
+
+    name: str = ""
+    primary: bool = True
+
+
+@dataclass(frozen=True)
 class TableMapping:
     """One source table and what becomes of it on the target.
 
@@ -70,6 +83,7 @@ class TableMapping:
         load_order: higher first.
         boundaries: hand-written chunk bounds (DMS ``parallel-load: ranges``): columns, bounds.
         identity: target columns of the row identity (``define-primary-key`` may change it).
+        declared_key: the key that ``define-primary-key`` asks for; None = no such rule.
     """
 
     source: Table
@@ -79,6 +93,7 @@ class TableMapping:
     load_order: int = 0
     boundaries: tuple[tuple[str, ...], tuple[tuple[str, ...], ...]] | None = None
     identity: tuple[str, ...] = ()
+    declared_key: DeclaredKey | None = None
 
     @property
     def plain_load(self) -> bool:

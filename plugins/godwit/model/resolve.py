@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from godwit.model.catalog import Catalog, Table, TableName
 from godwit.model.expressions import Value, evaluate, parse_expression
-from godwit.model.mapping import Condition, RowFilter, TableMapping
+from godwit.model.mapping import Condition, DeclaredKey, RowFilter, TableMapping
 from godwit.model.report import Finding, Severity
 from godwit.model.resolve_checks import check_conditions, check_mapping
 from godwit.model.resolve_columns import ColumnResolver
@@ -101,12 +101,12 @@ class _Resolver:
             boundaries=self._boundaries(table),
             identity=(),
         )
-        identity = self._declared_key(mapping)
-        if identity is None:
+        mapping = self._declared_key(mapping)
+        if mapping.declared_key is None:
             names = mapping.target_names
             kept = all(c in names for c in table.identity)
             identity = tuple(names[c] for c in table.identity) if kept else ()
-        mapping = replace(mapping, identity=identity)
+            mapping = replace(mapping, identity=identity)
         self.findings += check_mapping(mapping, captures=self.captures)
         self._window(mapping)
         return mapping
@@ -218,7 +218,8 @@ class _Resolver:
         self.used.update(r.rule_id for r in rules)
         return rules
 
-    def _declared_key(self, mapping: TableMapping) -> tuple[str, ...] | None:
+    def _declared_key(self, mapping: TableMapping) -> TableMapping:
+        """The mapping with the key that a rule defines, if one does."""
         rules = [
             r
             for r in self._transformations(mapping.source, "table")
@@ -226,11 +227,12 @@ class _Resolver:
         ]
         self.used.update(r.rule_id for r in rules)
         if not rules or rules[0].primary_key is None:
-            return None
+            return mapping
+        wanted = rules[0].primary_key
         targets = {c.target for c in mapping.columns}
         names = tuple(
             c if c in targets else mapping.target_names.get(c, c)
-            for c in rules[0].primary_key.columns
+            for c in wanted.columns
         )
         missing = [c for c in names if c not in targets]
         if missing:
@@ -241,8 +243,9 @@ class _Resolver:
                 f"{mapping.target} will have no column {missing[0]}",
                 "correct primary-key-def.columns",
             )
-            return None
-        return names
+            return mapping
+        key = DeclaredKey(wanted.name or "", primary=wanted.origin == "primary-key")
+        return replace(mapping, identity=names, declared_key=key)
 
     def _window(self, mapping: TableMapping) -> None:
         window = self.definition.load_window

@@ -20,8 +20,9 @@ from godwit.model.catalog import TableName
 from godwit.model.changes import Format
 from godwit.model.chunks import Bundle, Chunk, LoadedChunk
 from godwit.model.mapping import TableMapping
-from godwit.protocols import Control, Epoch, Reporter, RowStream, Source, Target
+from godwit.protocols import Control, Epoch, ErrorPolicy, Reporter, RowStream, Source, Target
 from godwit.steps.bundling import identified, plan
+from godwit.steps.reshaped import suspend_if_reshaped
 from godwit.steps.transform import transform_rows
 
 __all__ = ["choose_format", "load_bundle", "load_window", "plan", "shaped"]
@@ -96,6 +97,7 @@ def load_bundle(
     report: Reporter,
     stop: Callable[[], bool],
     streams: int = 1,
+    policy: ErrorPolicy | None = None,
 ) -> list[LoadedChunk]:
     """Load the chunks of a bundle that the ledger doesn't have yet; returns all of its lines.
 
@@ -108,13 +110,15 @@ def load_bundle(
         report: hears of every chunk.
         stop: asked before each chunk.
         streams: chunks loaded at the same time.
+        policy: what becomes of a table that the source has reshaped meanwhile.
 
     Raises:
         LoadError: a chunk could not be loaded; those committed before stay.
+        SchemaChangedError: a table was reshaped, and is not to be suspended.
         FencedError: a newer runner has taken a chunk over.
         StoppedError: asked to stop; what was committed stays.
     """
-    loader = _Loader(source, target, control, mappings, report, stop)
+    loader = _Loader(source, target, control, mappings, report, stop, policy or ErrorPolicy())
     return loader.run(bundle, streams)
 
 
@@ -127,13 +131,16 @@ class _Loader:
         mappings: Sequence[TableMapping],
         report: Reporter,
         stop: Callable[[], bool],
+        policy: ErrorPolicy,
     ) -> None:
         self._source, self._target, self._control = source, target, control
+        self._policy = policy
         self._mappings = {m.source.name: m for m in mappings}
         self._report, self._stop = report, stop
         self._formats: dict[TableName, Format] = {}
         self._lock = threading.Lock()
         self._failed = threading.Event()
+        self._out: set[TableName] = set()
 
     def run(self, bundle: Bundle, streams: int) -> list[LoadedChunk]:
         suspended = self._control.suspended()
@@ -152,13 +159,14 @@ class _Loader:
         with self._source.shared_snapshot() if shared else nullcontext() as snapshot:
             fresh = self._each(todo, streams, epoch, snapshot)
         done = {**ledger, **{line.chunk.id: line for line in fresh}}
-        return [done[c.id] for c in chunks]
+        return [done[c.id] for c in chunks if c.table not in self._out]
 
     def _each(
         self, chunks: Sequence[Chunk], streams: int, epoch: Epoch | None, snapshot: str | None
     ) -> list[LoadedChunk]:
         if streams <= 1 or len(chunks) <= 1:
-            return [self._one(chunk, epoch, snapshot) for chunk in chunks]
+            lines = [self._one(chunk, epoch, snapshot) for chunk in chunks]
+            return [line for line in lines if line is not None]
         with ThreadPoolExecutor(min(streams, len(chunks)), "godwit-load") as pool:
             futures = [pool.submit(self._one, chunk, epoch, snapshot) for chunk in chunks]
             wait(futures, return_when=FIRST_EXCEPTION)
@@ -170,12 +178,30 @@ class _Loader:
         failures.sort(key=lambda error: isinstance(error, StoppedError))
         if failures:
             raise failures[0]
-        return [f.result() for f in futures]
+        return [line for f in futures if (line := f.result()) is not None]
 
-    def _one(self, chunk: Chunk, epoch: Epoch | None, snapshot: str | None) -> LoadedChunk:
+    def _one(self, chunk: Chunk, epoch: Epoch | None, snapshot: str | None) -> LoadedChunk | None:
+        """The chunk's line; None when its table has been suspended."""
         if self._failed.is_set() or self._stop():
             raise StoppedError("the load was asked to stop", where=f"before chunk {chunk.label}")
         mapping = self._mapping(chunk)
+        with self._lock:
+            if chunk.table in self._out:
+                return None
+        try:
+            return self._load(chunk, mapping, epoch, snapshot)
+        except LoadError as cause:
+            with self._lock:
+                if chunk.table not in self._out:
+                    suspend_if_reshaped(
+                        cause, mapping, self._source, self._control, self._policy, self._report
+                    )
+                    self._out.add(chunk.table)
+            return None
+
+    def _load(
+        self, chunk: Chunk, mapping: TableMapping, epoch: Epoch | None, snapshot: str | None
+    ) -> LoadedChunk:
         format = self._format(mapping)
         fence = epoch or self._control.take_epoch(_role(chunk))
         with self._source.read(chunk, mapping, format, snapshot) as rows:

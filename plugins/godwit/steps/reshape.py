@@ -86,6 +86,6 @@ class Reshape:
 
 
 def change_sequence(moment: datetime | None, number: int) -> str:
-    """DMS's ``$AR_H_CHANGE_SEQ``: 16 digits of time (to a hundredth of a second), 19 of a counter."""
+    """DMS's ``$AR_H_CHANGE_SEQ``: 16 digits of time (hundredths of seconds), 19 of a counter."""
     moment = moment or datetime.now(UTC)
     return f"{moment:%Y%m%d%H%M%S}{moment.microsecond // 10_000:02}{number:019}"

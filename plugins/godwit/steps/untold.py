@@ -1,9 +1,10 @@
-"""Tables of which the log tells only inserts: loaded again when they were updated or deleted from.
+"""Tables of which the log does not tell everything: loaded again when they were changed untold.
 
 A table without a usable row identity cannot be published whole (the source's own applications could
 no longer change it). Its inserts are followed; that rows were changed or removed is noticed by the
 source's counters, and where a session ends the table is read again, in one snapshot whose mark tells
-the stream which inserts are already in it.
+the stream which inserts are already in it. Of a table that is not logged at all, the counters tell
+every change.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from godwit.steps.load import load_bundle
 _MEMORY = "untold changes"
 
 
-def only_inserts(mappings: Sequence[TableMapping]) -> list[TableMapping]:
+def half_told(mappings: Sequence[TableMapping]) -> list[TableMapping]:
     """The mappings of such tables."""
-    return [m for m in mappings if m.source.capture == "insert"]
+    return [m for m in mappings if m.source.capture != "full"]
 
 
 def note_untold(source: Source, control: Control, mappings: Sequence[TableMapping]) -> None:
     """Remember the counters: to be called before the first row is read. The first call counts."""
-    tables = [m.source for m in only_inserts(mappings)]
+    tables = [m.source for m in half_told(mappings)]
     if tables and control.recall(_MEMORY) is None:
         _remember(control, source.untold_changes(tables))
 
@@ -45,7 +46,7 @@ def reload_untold(
         The tables loaded again (their marks are new, so the stream has to be opened anew).
     """
     suspended = control.suspended()
-    concerned = [m for m in only_inserts(mappings) if m.source.name not in suspended]
+    concerned = [m for m in half_told(mappings) if m.source.name not in suspended]
     if not concerned:
         return ()
     counts = source.untold_changes([m.source for m in concerned])
@@ -86,13 +87,13 @@ def _reload(
 
 
 def _not_ours_to_load(control: Control, mapping: TableMapping, report: Reporter) -> None:
-    reason = "rows were updated or deleted, which the source's log does not tell"
+    reason = "rows were changed in a way that the source's log does not tell"
     finding = Finding(
         "untold-changes",
         Severity.ERROR,
         str(mapping.source.name),
         reason,
-        "give the table a primary key or REPLICA IDENTITY FULL, then start the migration again",
+        "let the source log the table's changes (assess names how), then start again",
     )
     report.event("finding", finding.to_json())
     control.suspend(mapping.source.name, reason)

@@ -86,6 +86,8 @@ class TableSql:
         self.identity = tuple(identity)
         self.facts = facts
         self._table = sql.Identifier(*table)
+        # Inheriting tables are tables of their own; partitions are not.
+        self._only = self._table if facts.partitioned else sql.SQL("ONLY {}").format(self._table)
         self._stage = sql.Identifier("pg_temp", stage)
         self._options = sql.SQL("FORMAT binary" if format == BINARY else "FORMAT csv")
 
@@ -99,7 +101,13 @@ class TableSql:
         return sql.SQL(" AND ").join(pairs)
 
     def _compose(self, text: str, **parts: sql.Composable) -> bytes:
-        names = {"table": self._table, "stage": self._stage, "options": self._options, **parts}
+        names = {
+            "table": self._table,
+            "only": self._only,
+            "stage": self._stage,
+            "options": self._options,
+            **parts,
+        }
         return sql.SQL(text).format(**names).as_bytes(None)
 
     @cached_property
@@ -132,22 +140,38 @@ class TableSql:
     def delete(self) -> bytes:
         """Delete the rows whose identity is staged."""
         return self._compose(
-            "DELETE FROM {table} t USING {stage} s WHERE {match}", match=self._match
+            "DELETE FROM {only} t USING {stage} s WHERE {match}", match=self._match
+        )
+
+    def delete_rows(self, telling: Sequence[str]) -> bytes:
+        """Delete one row for each staged whole row: as many as are staged, whichever they are.
+
+        Args:
+            telling: columns that have an equality and no NULL in the stage. They find the few rows
+                whose whole text is worth comparing, by an index if there is one.
+        """
+        equal = [sql.SQL("t.{0} = y.{0} AND ").format(sql.Identifier(c)) for c in telling]
+        return self._compose(
+            "DELETE FROM {only} d USING (SELECT t.tableoid AS part, t.ctid AS place,"
+            " y.godwit_wanted, row_number() OVER (PARTITION BY y.godwit_line) AS number"
+            " FROM {only} t JOIN (SELECT {staged} AS godwit_line, count(*) AS godwit_wanted{columns}"
+            " FROM {stage} s GROUP BY 1{columns}) y ON {equal}{row} = y.godwit_line) gone"
+            " WHERE gone.number <= gone.godwit_wanted"
+            " AND d.tableoid = gone.part AND d.ctid = gone.place",
+            row=self._compose_row("t"),
+            staged=self._compose_row("s"),
+            columns=sql.SQL("").join(sql.SQL(", s.{}").format(sql.Identifier(c)) for c in telling),
+            equal=sql.SQL("").join(equal),
         )
 
     @cached_property
-    def delete_rows(self) -> bytes:
-        """Delete one row for each staged whole row: as many as are staged, whichever they are."""
-        row = self._compose_row("t")
-        staged = self._compose_row("s")
+    def nulls(self) -> bytes:
+        """Which staged columns hold a NULL, as one row of booleans."""
         return self._compose(
-            "DELETE FROM {table} d USING (SELECT x.part, x.place FROM (SELECT t.tableoid AS part,"
-            " t.ctid AS place, {row} AS line, row_number() OVER (PARTITION BY {row}) AS number"
-            " FROM {table} t) x JOIN (SELECT {staged} AS line, count(*) AS wanted FROM {stage} s"
-            " GROUP BY 1) y ON y.line = x.line AND x.number <= y.wanted) gone"
-            " WHERE d.tableoid = gone.part AND d.ctid = gone.place",
-            row=row,
-            staged=staged,
+            "SELECT {tests} FROM {stage} s",
+            tests=sql.SQL(", ").join(
+                sql.SQL("bool_or(s.{} IS NULL)").format(sql.Identifier(c)) for c in self.columns
+            ),
         )
 
     def _compose_row(self, prefix: str) -> sql.Composed:
@@ -165,7 +189,7 @@ class TableSql:
             sql.SQL("{0} = s.{0}").format(sql.Identifier(c)) for c in names
         )
         return self._compose(
-            "UPDATE {table} t SET {set} FROM {stage} s WHERE {match}",
+            "UPDATE {only} t SET {set} FROM {stage} s WHERE {match}",
             set=assignments,
             match=self._match,
         )
@@ -204,7 +228,7 @@ class TableSql:
         """COPY out the identities of staged rows that the table does not have."""
         return self._compose(
             "COPY (SELECT {identity} FROM {stage} s WHERE NOT EXISTS"
-            " (SELECT FROM {table} t WHERE {match})) TO STDOUT ({options}{quote})",
+            " (SELECT FROM {only} t WHERE {match})) TO STDOUT ({options}{quote})",
             identity=self._list(self.identity, "s"),
             match=self._match,
             quote=self._quote,
@@ -214,7 +238,7 @@ class TableSql:
         """COPY out `columns` of the table's rows whose identity is staged, staged values first."""
         parts = [sql.SQL("s." if c in self.columns else "t.") + sql.Identifier(c) for c in columns]
         return self._compose(
-            "COPY (SELECT {parts} FROM {stage} s JOIN {table} t ON {match}) TO STDOUT"
+            "COPY (SELECT {parts} FROM {stage} s JOIN {only} t ON {match}) TO STDOUT"
             " ({options}{quote})",
             parts=sql.SQL(", ").join(parts),
             match=self._match,
@@ -224,7 +248,7 @@ class TableSql:
     def existing(self, columns: Sequence[str]) -> bytes:
         """COPY out `columns` of the table's rows whose identity is staged."""
         return self._compose(
-            "COPY (SELECT {parts} FROM {stage} s JOIN {table} t ON {match}) TO STDOUT"
+            "COPY (SELECT {parts} FROM {stage} s JOIN {only} t ON {match}) TO STDOUT"
             " ({options}{quote})",
             parts=self._list(columns, "t"),
             match=self._match,

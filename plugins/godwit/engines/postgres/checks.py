@@ -7,6 +7,7 @@ from typing import LiteralString
 
 from godwit.engines.postgres.capture import capture_names
 from godwit.engines.postgres.catalog import Connection, Row, fetch
+from godwit.engines.postgres.checks_publication import check_publication
 from godwit.engines.postgres.checks_target import check_target
 from godwit.engines.postgres.connection import Connector
 from godwit.engines.postgres.names import quoted
@@ -97,6 +98,8 @@ def check_source(
             findings += _replication(server, own_slot=names.own_slot)
             if names.own_publication:
                 findings += _publication(rows, server)
+            else:
+                findings += check_publication(conn, names.publication, tables)
             for table in tables:
                 findings += _followed(table)
     return findings
@@ -274,7 +277,8 @@ def _followed(table: Table) -> Iterator[Finding]:
             "not-logged",
             str(table.name),
             "it is unlogged (or has foreign partitions): its changes are not in the log",
-            f"ALTER TABLE {name} SET LOGGED; or reload it at cutover",
+            f"nothing while it is small: it is loaded again when its counters say that it was "
+            f"changed; else ALTER TABLE {name} SET LOGGED;",
         )
     elif table.capture == "insert" and table.columns:
         leaves = [p.name for p in table.parts] or [table.name]

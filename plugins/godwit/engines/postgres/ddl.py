@@ -9,6 +9,7 @@ from godwit.engines.postgres.catalog import ENGINE_NAME, Connection
 from godwit.engines.postgres.ddl_generic import generic_steps
 from godwit.engines.postgres.ddl_mapped import ForeignKeyRenaming, Mapped
 from godwit.engines.postgres.ddl_run import parity, run_schema
+from godwit.engines.postgres.ddl_schemas import settle_schemas
 from godwit.engines.postgres.ddl_tables import defined_key, mapped_table
 from godwit.engines.postgres.ddl_versions import refused
 from godwit.engines.postgres.names import canonical, mentions, quoted
@@ -100,14 +101,9 @@ class _Planner:
             else:
                 made.append((thing, new))
         labels = {(old.kind, old.schema, old.name): new.label for old, new in made}
-        steps = [self._step(old, new, labels) for old, new in made]
+        steps = settle_schemas(made, [self._step(old, new, labels) for old, new in made])
         steps = self._held_back(steps)
-        without_key = [
-            m
-            for m in self.mapped.mappings
-            if m.identity and m.source.name not in self.mapped.identity_keys
-        ]
-        steps += [defined_key(m) for m in without_key]
+        steps += [defined_key(m) for m in self.mapped.mappings if self.mapped.lacks_key(m)]
         steps += [_analyze(m) for m in self.mapped.mappings]
         steps.sort(key=lambda s: PHASES.index(s.phase))
         return SchemaPlan(tuple(steps), tuple(self.findings))

@@ -127,6 +127,15 @@ class Mapped:
         chosen = self.identity_keys.get(mapping.source.name)
         return "key" if chosen is not None and _index_name(thing) == chosen else "post"
 
+    def lacks_key(self, mapping: TableMapping) -> bool:
+        """The source has no key over the row identity, or not the kind that a rule asks for."""
+        if not mapping.identity:
+            return False
+        wanted = mapping.declared_key
+        if wanted is not None and wanted.primary and not any(k.primary for k in mapping.source.keys):
+            return True
+        return mapping.source.name not in self.identity_keys
+
     @cached_property
     def identity_keys(self) -> dict[TableName, TableName]:
         """By mapped table: the root's key or unique index over its row identity."""

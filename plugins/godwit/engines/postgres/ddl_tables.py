@@ -11,7 +11,7 @@ from godwit.engines.postgres.ddl_versions import fit_column
 from godwit.engines.postgres.names import Renaming, canonical, mentions, quoted
 from godwit.engines.postgres.objects_shapes import ColumnShape, TableShape
 from godwit.model.catalog import TableName
-from godwit.model.mapping import ColumnMapping, TableMapping
+from godwit.model.mapping import ColumnMapping, DeclaredKey, TableMapping
 from godwit.protocols import SchemaStep
 
 #: `(code, reason)` of findings.
@@ -108,9 +108,10 @@ def _retyped(column: ColumnShape, target: ColumnMapping) -> ColumnShape:
 
 def defined_key(mapping: TableMapping) -> SchemaStep:
     """A row identity that the mapping defines and the source has no key for."""
-    has_primary = any(k.primary for k in mapping.source.keys)
+    wanted = mapping.declared_key or DeclaredKey()
+    has_primary = not wanted.primary or any(k.primary for k in mapping.source.keys)
     columns = ", ".join(quoted(c) for c in mapping.identity)
-    name = f"{mapping.target.name[:NAME_CHARACTERS]}_identity"
+    name = wanted.name or f"{mapping.target.name[:NAME_CHARACTERS]}_identity"
     text = (
         f"ALTER TABLE {quoted(*mapping.target)} ADD CONSTRAINT {quoted(name)} "
         f"{'UNIQUE' if has_primary else 'PRIMARY KEY'} ({columns})"

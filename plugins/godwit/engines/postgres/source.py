@@ -107,7 +107,7 @@ class PostgresSource(Checksum):
         return capture.drop_capture(self.connector, migration, self.connector.settings)
 
     def untold_changes(self, tables: Sequence[Table]) -> dict[TableName, int]:
-        """Updates and deletes so far of tables of which the log tells only inserts."""
+        """Changes so far that the log does not tell."""
         return capture.untold_changes(self.connector, tables)
 
     def change_formats(self, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:

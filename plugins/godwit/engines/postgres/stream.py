@@ -267,7 +267,8 @@ class Stream:
         if asked and not self._filled and not self._open:
             # The server's answer (or none yet): all before it has been read.
             return Idle(Lsn(self._wal_end))
-        if received and (gather or want != Wanted.ANY) and received < 2 * RECEIVE_BUFFER:
+        behind = gather or (want != Wanted.ANY and self._filled >= RECEIVE_BUFFER)
+        if behind and 0 < received < 2 * RECEIVE_BUFFER:
             # While behind, let the server fill its buffer: it sends more at once for less work.
             time.sleep(NAP)
         return None

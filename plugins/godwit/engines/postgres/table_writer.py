@@ -16,11 +16,17 @@ from godwit.engines.postgres.text_columns import batch_csv, csv_batch
 from godwit.errors import ApplyError
 from godwit.model.catalog import TableName
 from godwit.model.changes import Format, KeyMove, Payload, TableChanges
+from godwit.model.datatypes import Kind
 from godwit.model.mapping import TableMapping
 from godwit.protocols import Reselect
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
+#: Types whose equal texts are equal values by the type's own operator.
+COMPARABLE = frozenset(
+    {Kind.BOOLEAN, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT, Kind.BINARY, Kind.UUID}
+    | {Kind.DATE, Kind.TIMESTAMP, Kind.ENUM}
+)
 #: Above this share of the table a join that reads it whole is the better plan.
 SCAN_SHARE = 0.2
 #: Seconds after which the table's size is looked up again.
@@ -266,13 +272,28 @@ class TableWriter:
         gone = [changes.deletes] if changes.deletes else []
         for payload in gone:
             statements = self.stage(payload)
+            query = statements.delete_rows(self._telling(statements))
             self._session.execute("SET LOCAL enable_hashjoin = on")
-            rows += self._session.execute(statements.delete_rows).rowcount
+            rows += self._session.execute(query).rowcount
             self._session.execute("SET LOCAL enable_hashjoin = off")
         for payload in ([changes.inserts] if changes.inserts else []) + list(changes.updates):
             self.copy_in(self.sql(self.columns(payload)).copy, payload)
             rows += payload.rows
         return rows
+
+    def _telling(self, statements: TableSql) -> tuple[str, ...]:
+        """Staged columns of types with an equality, without NULLs in the stage."""
+        kinds = {
+            c.target: (c.type or self.mapping.source.column(c.source).type).kind
+            for c in self.mapping.columns
+            if c.source is not None
+        }
+        candidates = [c for c in statements.columns if kinds.get(c) in COMPARABLE]
+        if not candidates:
+            return ()
+        row = self._session.execute(statements.nulls).fetchone() or ()
+        nulls = dict(zip(statements.columns, row, strict=True))
+        return tuple(c for c in candidates if not nulls[c])
 
     def move(self, move: KeyMove) -> None:
         """A row gets another identity and keeps columns that the log does not tell."""

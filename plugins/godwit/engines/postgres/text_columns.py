@@ -41,7 +41,7 @@ def csv_batch(columns: Sequence[str], data: bytes, rows: int) -> pa.RecordBatch:
 def batch_csv(batch: pa.RecordBatch) -> bytes:
     """The inverse of `csv_batch`; columns that aren't text are cast to it."""
     if not batch.num_columns:
-        return b"\n" * batch.num_rows
+        return b"\n" * int(batch.num_rows)
     out = io.BytesIO()
     texts = [c if pa.types.is_string(c.type) else c.cast(pa.string()) for c in batch.columns]
     names = [str(i) for i in range(len(texts))]

@@ -1,0 +1,63 @@
+"""Tables whose shape the source changed while they were being loaded: taken out, the others go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from godwit.errors import LoadError, SchemaChangedError
+from godwit.model.report import Finding, Severity
+
+if TYPE_CHECKING:
+    from godwit.model.mapping import TableMapping
+    from godwit.protocols import Control, ErrorPolicy, Reporter, Source
+
+_HINT = "`godwit cleanup` and start again; the other tables go on without it"
+
+
+def suspend_if_reshaped(
+    cause: LoadError,
+    mapping: TableMapping,
+    source: Source,
+    control: Control,
+    policy: ErrorPolicy,
+    report: Reporter,
+) -> None:
+    """Suspend the table when its chunk failed because the source has another table there now.
+
+    Raises:
+        LoadError: `cause`: the table is as it was.
+        SchemaChangedError: tables are not suspended under this policy.
+    """
+    name = mapping.source.name
+    difference = _difference(mapping, source)
+    if not difference:
+        raise cause
+    reason = f"the table changed on the source: {difference}"
+    if policy.table != "SUSPEND_TABLE":
+        raise SchemaChangedError(
+            reason, where=str(name), why="its rows cannot be read as planned", hint=_HINT
+        ) from cause
+    control.suspend(name, reason)
+    finding = Finding("table-reshaped", Severity.ERROR, str(name), f"suspended: {reason}", _HINT)
+    report.event("finding", finding.to_json())
+    report.event("suspended", {"table": str(name), "reason": reason})
+
+
+def _difference(mapping: TableMapping, source: Source) -> str:
+    """How the source's table differs from the one that was planned; empty = not at all."""
+    before = mapping.source
+    now = next(iter(source.catalog(lambda name: name == before.name)), None)
+    if now is None:
+        return "it was dropped or renamed"
+    if now.incarnation != before.incarnation:
+        return "it was dropped and made again"
+    old, new = ({c.name: c.native for c in table.columns} for table in (before, now))
+    parts = [f"column {c} was dropped or renamed" for c in old if c not in new]
+    parts += [
+        f"column {c} changed from {old[c]} to {new[c]}"
+        for c in old
+        if c in new and old[c] != new[c]
+    ]
+    gone = {p.name for p in before.parts} - {p.name for p in now.parts}
+    parts += [f"partition {part} is gone" for part in sorted(gone)]
+    return ", ".join(parts)

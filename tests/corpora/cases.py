@@ -1,0 +1,182 @@
+"""The cases of a corpora folder that can be loaded into PostgreSQL, and what their tools do."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from include.demo.servers import Database, PostgresServer
+
+ENGINE = "postgresql"
+EXTENSION = re.compile(rb'CREATE\s+EXTENSION\s+(?:IF\s+NOT\s+EXISTS\s+)?"?([\w-]+)', re.IGNORECASE)
+
+
+class MissingProgramError(Exception):
+    """A case needs a program that is not installed."""
+
+
+def folder() -> Path:
+    """The corpora folder."""
+    return Path(os.environ["GODWIT_CORPORA"]).resolve()
+
+
+def cases_of() -> list[Case]:
+    """Every case with a PostgreSQL side, small ones first."""
+    if not os.environ.get("GODWIT_CORPORA"):
+        return []
+    found = [Case(path.parent) for path in sorted(folder().glob("*/*/case.toml"))]
+    return sorted(
+        (case for case in found if case.loads), key=lambda case: (case.rows_said, case.name)
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case; its folder is never written to."""
+
+    path: Path
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        return tomllib.loads((self.path / "case.toml").read_text())
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def kind(self) -> str:
+        return str(self.data["kind"])
+
+    @property
+    def workload(self) -> bool:
+        """Whether its changes come from a program that runs for a while."""
+        return "workload" in self.data and ENGINE in self.data["engine"]
+
+    @property
+    def loads(self) -> bool:
+        return self.workload or ENGINE in self.data.get("load", {})
+
+    @property
+    def streams(self) -> bool:
+        """Whether it brings changes."""
+        return self.workload or ENGINE in self.data.get("stream", {})
+
+    @property
+    def moments(self) -> list[str]:
+        """When its changes may come: while a run is going on, and between two runs."""
+        return ["during", "between"] if self.streams else ["touched"]
+
+    @property
+    def rows_said(self) -> int:
+        return int(self.data.get("expected", {}).get(ENGINE, {}).get("rows", 0))
+
+    @cached_property
+    def extensions(self) -> set[str]:
+        """What the server must have."""
+        load = self.data.get("load", {}).get(ENGINE, {})
+        named = set(load.get("extensions", []))
+        for key in ("files", "schema", "data", "post"):
+            for name in load.get(key, []):
+                text = (self.path / name).read_bytes()
+                text = lzma.decompress(text) if name.endswith(".xz") else text
+                named |= {found.decode() for found in EXTENSION.findall(text)}
+        return named
+
+    def load(self, database: Database) -> None:
+        """Make the database anew, with everything the case has."""
+        if self.workload:
+            self._script("load", database)
+        else:
+            self._tool("load", database)
+
+    def stream(self, database: Database) -> None:
+        """Apply the case's changes."""
+        if self.workload:
+            self._script("stream", database)
+        else:
+            self._tool("stream", database)
+
+    def expected(self, *, after_stream: bool) -> dict[str, int]:
+        """Rows by table as the case's authors counted them; empty when they did not."""
+        ending = "-end" if after_stream and self.streams else ""
+        path = self.path / f"expected{ending}.{ENGINE}.json"
+        if not path.exists():
+            return {}
+        tables = json.loads(path.read_text())["tables"]
+        return {name: table["rows"] for name, table in tables.items()}
+
+    def _tool(self, word: str, database: Database) -> None:
+        _corpus(database, word, str(self.path), "--engine", ENGINE, "--db", database.name)
+
+    def _script(self, word: str, database: Database) -> None:
+        programs = _with_psql(database.server)
+        script = self.path / "run.sh"
+        # pgbench comes with the servers; other programs must be there.
+        if "sysbench" in script.read_text() and not shutil.which("sysbench"):
+            raise MissingProgramError("this case needs the program sysbench")
+        engine = ["pgsql"] if "pgsql" in script.read_text() else []
+        run = subprocess.run(
+            [str(script), word, *engine, database.name],
+            capture_output=True,
+            text=True,
+            timeout=170,
+            check=False,
+            env={
+                **programs,
+                "PGBENCH": str(shutil.which("pgbench", path=programs["PATH"])),
+                "PGHOST": "127.0.0.1",
+                "PGPORT": str(database.server.port),
+                "PGUSER": "postgres",
+                "PG_ARGS": f"--pgsql-host=127.0.0.1 --pgsql-port={database.server.port}"
+                " --pgsql-user=postgres",
+                "SECONDS_": "6",
+            },
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+def inventory(database: Database) -> dict[str, Any]:
+    """Everything the corpora's tool sees in a database, without Godwit's control tables."""
+    text = _corpus(database, "inventory", "--engine", ENGINE, "--db", database.name)
+    found: dict[str, Any] = json.loads(text)
+    for kind, objects in found.items():
+        if isinstance(objects, dict):
+            found[kind] = {k: v for k, v in objects.items() if not k.startswith("godwit.")}
+        elif isinstance(objects, list):
+            found[kind] = [name for name in objects if not name.startswith("godwit.")]
+    return found
+
+
+def _corpus(database: Database, *words: str) -> str:
+    run = subprocess.run(
+        [sys.executable, str(folder() / "tools" / "corpus.py"), *words],
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+        env={
+            **_with_psql(database.server),
+            "CORPUS_PG": f"-h 127.0.0.1 -p {database.server.port} -U postgres",
+        },
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def _with_psql(server: PostgresServer) -> dict[str, str]:
+    """The environment in which psql and pgbench are found: the server's own, else any."""
+    path = f"{server.programs}{os.pathsep}{os.environ['PATH']}"
+    if not shutil.which("psql", path=path):
+        raise MissingProgramError(f"psql is neither in {server.programs} nor in PATH")
+    return {**os.environ, "PATH": path}

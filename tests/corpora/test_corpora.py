@@ -1,0 +1,253 @@
+"""Whole migrations of real databases, with their changes, judged by other people's tools."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.demo.servers import Database, PostgresServer, ServerError
+from tests.conftest import SOURCE_VERSION, TARGET_VERSION, Servers
+from tests.corpora.cases import Case, MissingProgramError, inventory
+from tests.corpora.touching import touch
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+#: Where to look for servers with a case's extensions when the usual two lack them.
+OTHERS = [(15, 17), (14, 17), (13, 17), (15, 15), (14, 14)]
+SEQUENCES = """
+SELECT schemaname || '.' || sequencename, increment_by, last_value FROM pg_sequences
+WHERE schemaname <> 'godwit'
+"""
+TRIGGERS = """
+SELECT tgrelid::regclass::text, tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2
+"""
+LEFT_BEHIND = """
+SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE database = current_database()
+UNION ALL SELECT 'publication ' || pubname FROM pg_publication
+UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname LIKE 'godwit%'
+UNION ALL SELECT 'event trigger ' || evtname FROM pg_event_trigger
+UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE proname LIKE 'godwit%'
+"""
+IDENTITIES = """
+SELECT oid::regclass::text, relreplident FROM pg_class WHERE relkind IN ('r', 'p') ORDER BY 1
+"""
+
+
+class Migration:
+    """A migration as a person runs it from a shell."""
+
+    def __init__(self, folder: Path, source: Database, target: Database) -> None:
+        self.source, self.target = source, target
+        self.file = folder / "corpus.yaml"
+        self.file.write_text(
+            "name: corpus\nmigration_type: full-load-and-cdc\nsource: {conn_id: corpus_source}\n"
+            'target: {conn_id: corpus_target}\ntables: {include: ["*.*"]}\n'
+        )
+        self._environment = {
+            **os.environ,
+            "AIRFLOW_CONN_CORPUS_SOURCE": source.conn_uri,
+            "AIRFLOW_CONN_CORPUS_TARGET": target.conn_uri,
+            "GODWIT_STATE_URL": f"sqlite:///{folder}/state.db",
+        }
+
+    def start(self, command: str, *options: str) -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "godwit", command, str(self.file), *options, "--json"]
+        return subprocess.Popen(
+            words,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def done(self, command: str, *options: str) -> dict[str, Any]:
+        return self.ended(self.start(command, *options))
+
+    def ended(self, process: subprocess.Popen[str]) -> dict[str, Any]:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, f"{process.args}\n{err[-6000:]}\n{out[-6000:]}"
+        told: dict[str, Any] = json.loads(out)
+        return told
+
+    def caught_up(self) -> dict[str, Any]:
+        return self.done("run", "--until", "caught-up")
+
+    def run_while(self, changes: Any) -> None:
+        """Begin the changes as soon as the capture is open, and run until both have ended."""
+        process = self.start("run", "--until", "caught-up")
+        with changing(self._when_captured(process, changes)):
+            self.ended(process)
+
+    def _when_captured(self, process: subprocess.Popen[str], changes: Any) -> Any:
+        def work() -> None:
+            query = "SELECT 1 FROM pg_replication_slots WHERE database = current_database()"
+            deadline = time.monotonic() + 60
+            while process.poll() is None and not self.source.fetch(query):
+                assert time.monotonic() < deadline, "the capture was not opened"
+                time.sleep(0.02)
+            changes()
+
+        return work
+
+
+@contextmanager
+def changing(work: Any) -> Iterator[None]:
+    """Do the work in a thread; its error comes out at the end."""
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failure.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if failure:
+        raise failure[0]
+
+
+def servers_for(case: Case, servers: Servers, first: tuple[int, int]) -> list[PostgresServer]:
+    """Two servers that have the case's extensions. Skips when there are none."""
+    lacking: dict[int, set[str]] = {}
+    for versions in [first, *OTHERS]:
+        for version in versions:
+            if version not in lacking:
+                lacking[version] = case.extensions - available(servers, version)
+        if not any(lacking[version] for version in versions):
+            return [servers.get(version) for version in versions]
+    pytest.skip(f"no two servers here have the extensions {sorted(case.extensions)}")
+
+
+def available(servers: Servers, version: int) -> set[str]:
+    """The extensions of a server; none when there is no such server here."""
+    try:
+        server = servers.get(version)
+    except ServerError:
+        return set()
+    rows = Database(server, "postgres").fetch("SELECT name FROM pg_available_extensions")
+    return {name for (name,) in rows} | {"plpgsql"}
+
+
+@pytest.fixture
+def open_case(servers: Servers, tmp_path: Path) -> Iterator[Any]:
+    with ExitStack() as stack:
+
+        def open_(case: Case, first: tuple[int, int]) -> Migration:
+            ends = servers_for(case, servers, first)
+            source, target = (stack.enter_context(server.create_database()) for server in ends)
+            try:
+                case.load(source)
+            except MissingProgramError as error:
+                pytest.skip(str(error))
+            return Migration(tmp_path, source, target)
+
+        yield open_
+
+
+def test_case(case: Case, moment: str, open_case: Any) -> None:
+    migration: Migration = open_case(case, (SOURCE_VERSION, TARGET_VERSION))
+    source = migration.source
+    identities, triggers = source.fetch(IDENTITIES), source.fetch(TRIGGERS)
+    same_counts(case, source, after_stream=False)
+    if moment == "during":
+        migration.run_while(lambda: case.stream(source))
+    elif moment == "between":
+        migration.caught_up()
+        case.stream(source)
+    else:
+        migration.run_while(lambda: touch(source))
+        touch(source)
+    migration.caught_up()
+    migration.done("validate")
+    same_counts(case, source, after_stream=True)
+    same(migration)
+    switched(migration, triggers)
+    migration.done("cleanup")
+    assert source.fetch(LEFT_BEHIND) == []
+    assert [row for row in source.fetch(IDENTITIES) if row not in identities] == []
+
+
+def test_backwards(case: Case, open_case: Any) -> None:
+    """From the newer version to the older one."""
+    migration: Migration = open_case(case, (TARGET_VERSION, SOURCE_VERSION))
+    migration.run_while(
+        lambda: (touch(migration.source), case.streams and case.stream(migration.source))
+    )
+    migration.caught_up()
+    migration.done("validate")
+    same(migration)
+    migration.done("cleanup")
+
+
+def same_counts(case: Case, database: Database, *, after_stream: bool) -> None:
+    """The database holds what the case's authors counted."""
+    expected = case.expected(after_stream=after_stream)
+    found = inventory(database)["tables"]
+    counts = {name: table["rows"] for name, table in found.items()}
+    wrong = {
+        name: (rows, counts.get(name))
+        for name, rows in expected.items()
+        if rows != counts.get(name)
+    }
+    assert wrong == {}
+
+
+def same(migration: Migration) -> None:
+    """Both databases hold the same objects and the same rows."""
+    source, target = inventory(migration.source), inventory(migration.target)
+    for kind, objects in source.items():
+        if isinstance(objects, dict):
+            for name, table in objects.items():
+                assert target[kind].get(name) == table, f"{kind} {name}"
+        else:
+            assert target[kind] == objects, kind
+    assert set(target["tables"]) == set(source["tables"])
+    for name, table in source["tables"].items():
+        assert table["kind"] == "partitioned" or content(
+            migration.source, name, table
+        ) == content(migration.target, name, table), f"the rows of {name}"
+
+
+def content(database: Database, name: str, table: dict[str, Any]) -> Any:
+    """A hash of all rows as text; the tool joins schema and table by a dot."""
+    schema, _, table_name = name.partition(".")
+    quoted = ".".join('"' + part.replace('"', '""') + '"' for part in (schema, table_name))
+    with database.connect() as session:
+        session.execute("SET extra_float_digits = 1; SET timezone = 'UTC'; SET xmloption = content")
+        columns = ", ".join('"' + c.replace('"', '""') + '"' for c in table["columns"]) or "1"
+        query = (
+            "SELECT count(*), md5(string_agg(h, '' ORDER BY h COLLATE \"C\")) FROM "
+            f"(SELECT md5(ROW({columns})::text) h FROM ONLY {quoted}) q"
+        )
+        return session.execute(query.encode()).fetchone()
+
+
+def switched(migration: Migration, triggers: list[tuple[Any, ...]]) -> None:
+    """Cut over: sequences go on where they were, triggers fire as they did."""
+    report = migration.done("cutover", "--yes")
+    assert report["open"], report
+    assert migration.target.fetch(TRIGGERS) == triggers
+    before = {name: (step, value) for name, step, value in migration.source.fetch(SEQUENCES)}
+    after = {name: value for name, _, value in migration.target.fetch(SEQUENCES)}
+    assert before.keys() == after.keys()
+    behind = {
+        name: (value, after[name])
+        for name, (step, value) in before.items()
+        if value is not None and (after[name] is None or (after[name] - value) * step < 0)
+    }
+    assert behind == {}
