@@ -39,7 +39,7 @@ format: setup ## let ruff put the source in shape
 	$(python) -m ruff format
 
 bench: setup ## measure against the peers, ratios in one run; writes docs/benchmarks.md
-	@exec $(python) -m benchmarks $(ARGS)
+	@exec $(python) -m benchmarks $(or $(ARGS),--write)
 
 up: ## the whole project in containers (docker compose), UI on 127.0.0.1:8080
 	@scripts/compose-env.sh

@@ -58,6 +58,8 @@ def beats(pair: Pair, *, rate: int, seconds: float, rounds: int) -> dict[str, An
                 raise
             run.client, run.memory = told["client"], told["memory"]
             run.more["batches"] = told["batches"]
+            # What the session itself reports to its users.
+            run.more |= {f"lag_{p}": told[f"lag_{p}"] * 1000 for p in ("p50", "p99")}
         return run
 
     contenders: dict[str, Callable[[], Run]] = {NATIVE: natively, OURS: by_us}

@@ -31,13 +31,17 @@ def load_average() -> float:
 
 def tree_cpu(pid: int) -> float:
     """CPU seconds of a process, its children and those it has already buried."""
-    total = _cpu(_stat(pid), buried=True)
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            fields = _stat(int(entry.name))
-            if fields and int(fields[1]) == pid:
-                total += _cpu(fields)
-    return total
+    while True:
+        before = _stat(pid)
+        total = _cpu(before, buried=True)
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                fields = _stat(int(entry.name))
+                if fields and int(fields[1]) == pid:
+                    total += _cpu(fields)
+        # One buried meanwhile is in neither sum.
+        if _stat(pid)[13:15] == before[13:15]:
+            return total
 
 
 def peak_memory() -> int:

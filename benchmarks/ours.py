@@ -146,13 +146,20 @@ def _follow(task: Mapping[str, Any]) -> dict[str, Any]:
     if task.get("batch_bytes"):
         session.batch_bytes = task["batch_bytes"]
     _wait_for_go()
-    threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
+
+    def until_told() -> None:
+        sys.stdin.readline()
+        stop.set()
+
+    threading.Thread(target=until_told, daemon=True).start()
     summary = session.run()
     return {
         "transactions": summary.transactions,
         "changes": summary.changes,
         "batches": summary.batches,
         "exceptions": summary.exceptions,
+        "lag_p50": summary.lag_p50,
+        "lag_p99": summary.lag_p99,
     }
 
 

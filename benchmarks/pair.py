@@ -67,8 +67,8 @@ def pair(settings: dict[str, str] | None = None) -> Iterator[Pair]:
     with tempfile.TemporaryDirectory(prefix="godwit-bench-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         with (
-            PostgresServer.start(VERSION, Path(folder, "source"), **wanted) as source,
-            PostgresServer.start(VERSION, Path(folder, "target"), **wanted) as target,
+            PostgresServer.start(VERSION, Path(folder, "source"), port=0, **wanted) as source,
+            PostgresServer.start(VERSION, Path(folder, "target"), port=0, **wanted) as target,
         ):
             yield Pair(source, target)
 

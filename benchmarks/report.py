@@ -9,11 +9,10 @@ Contest = dict[str, Any]
 INTRO = """\
 # Benchmarks
 
-`make bench ARGS=--write` measures this and writes it (`make bench ARGS=--quick` is a look, no
-measurement). Two embedded PostgreSQL 18 servers on one machine, durable as shipped (fsync on);
-contenders take turns (A B A B) in one run; every figure is the median of its runs; after every run
-the target's content is compared with the source's by row hashes, and a wrong one ends the
-benchmark.
+`make bench` measures this and writes it (`make bench ARGS=--quick` is a look, no measurement).
+Two embedded PostgreSQL 18 servers on one machine, durable as shipped (fsync on); contenders take
+turns (A B A B) in one run; every figure is the median of its runs; after every run the target's
+content is compared with the source's by row hashes, and a wrong one ends the benchmark.
 **Believe ratios, not rates**: a ratio says how many times as fast as the reference in the same
 run (median over the pairs), and everything else here depends on the machine.
 
@@ -51,13 +50,14 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def _machine(results: dict[str, Any]) -> str:
-    lines = ["| section | measured | machine | load average |", "|---|---|---|---|"]
+    lines = ["| section | measured | turns | machine | load average |", "|---|---|---|---|---|"]
     for name, section in results.items():
         facts = section["machine"]
         machine = ", ".join(facts[k] for k in ("processor", "memory", "system"))
         loads = [c["load"] for c in section["contests"]]
         lines.append(
-            f"| {name}{' (quick)' if section['quick'] else ''} | {section['date']} | {machine}, "
+            f"| {name}{' (quick)' if section['quick'] else ''} | {section['date']} | "
+            f"{max((c['rounds'] for c in section['contests']), default=0)} | {machine}, "
             f"Python {facts['python']} | {max(loads, default=0):.1f} |"
         )
     return "\n".join(lines) + "\n"
@@ -77,7 +77,7 @@ def _section(title: str, kind: str, contests: list[Contest]) -> list[str]:
             memory = f"{s['memory'] / 1e6:.0f} MB" if s["memory"] else ""
             client = f"{s['client']:.2f}" if s["client"] else ""
             lines.append(
-                f"| {name} | {s['contender']} | {s['ratio']:.2f} | {s['seconds']:.2f} | "
+                f"| {name} | {_cell(s['contender'])} | {s['ratio']:.2f} | {s['seconds']:.2f} | "
                 f"{contest['amount'] / s['seconds']:,.0f} | {client} | {s['source']:.2f} | "
                 f"{s['target']:.2f} | {memory} |"
             )
@@ -94,8 +94,14 @@ def _latency(contests: list[Contest]) -> list[str]:
         for s in contest["standings"]:
             figures = " | ".join(f"{_middle(s, p):.1f}" for p in ("p50", "p90", "p99"))
             samples = sum(int(r["more"]["samples"]) for r in s["runs"])
-            lines.append(f"| {contest['title']} | {s['contender']} | {figures} | {samples:,} |")
+            lines.append(
+                f"| {contest['title']} | {_cell(s['contender'])} | {figures} | {samples:,} |"
+            )
     return ["\n".join(lines) + "\n"]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _middle(standing: dict[str, Any], key: str) -> float:
@@ -108,7 +114,9 @@ def _goals(contests: list[Contest]) -> str:
     lines = []
 
     def row(what: str, target: str, measured: str, *, met: bool) -> None:
-        lines.append(f"| {what} | {target} | {measured} | {'met' if met else '**not met**'} |")
+        lines.append(
+            f"| {_cell(what)} | {target} | {measured} | {'met' if met else '**not met**'} |"
+        )
 
     def ratio(name: str, place: int, what: str, least: float) -> None:
         if name in by_name:
@@ -135,4 +143,4 @@ def _goals(contests: list[Contest]) -> str:
         if any(peaks):
             peak = max(peaks) / 1e6
             row(what, "≤ 250 MB", f"{peak:.0f} MB", met=peak <= 250)
-    return "\n".join(lines).replace("pg_dump | pg", "pg_dump \\| pg") + "\n" if lines else ""
+    return "\n".join(lines) + "\n" if lines else ""

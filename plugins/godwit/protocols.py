@@ -103,6 +103,8 @@ class CompareSpec:
     identity, rows are compared as a multiset). `kinds` is each column's canonical form: the name of
     a rule both engines know (e.g. ``text:<engine>`` = the engine's own text, for two endpoints of
     one engine). `row_filter`: only these rows count (the source's side of a filtered table).
+    `without`: rows whose column has that value don't count: `(column, text)` (the target's side,
+    where rows deleted on the source stay, marked).
     """
 
     table: TableName
@@ -112,6 +114,7 @@ class CompareSpec:
     mapping: TableMapping
     range: KeyRange | None = None
     row_filter: RowFilter | None = None
+    without: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -485,6 +488,12 @@ class Control(Protocol):
         """The value stored under `key`, or None."""
         ...
 
+    def restart(self, keep: Sequence[str] = ()) -> None:
+        """Forget plan, ledger, progress, suspended tables and what was remembered, but for `keep`,
+        in one commit; every earlier runner is fenced.
+        """
+        ...
+
     def drop(self, *, everything: bool = False) -> None:
         """Remove this migration's lines; `everything` removes the control schema when it is empty."""
         ...
@@ -500,6 +509,8 @@ class ErrorPolicy:
     update: str = "LOG_ERROR"
     delete: str = "IGNORE_RECORD"
     table: str = "SUSPEND_TABLE"
+    #: A TRUNCATE on the source: ``repeat``, ``ignore`` (rows stay), ``refuse`` (the run stops).
+    truncation: str = "repeat"
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,12 @@ class Case:
 
     @property
     def moments(self) -> list[str]:
-        """When its changes may come: while a run is going on, and between two runs."""
-        return ["during", "between"] if self.streams else ["touched"]
+        """When its changes may come: while a run is going on, and between two runs.
+
+        Without changes of its own, and where these reshape tables, rows are only touched.
+        """
+        own = ["during", "between"] if self.streams else []
+        return own if own and not self.reshaped else [*own, "touched"]
 
     @property
     def rows_said(self) -> int:
@@ -109,12 +113,21 @@ class Case:
 
     def expected(self, *, after_stream: bool) -> dict[str, int]:
         """Rows by table as the case's authors counted them; empty when they did not."""
+        return {name: t["rows"] for name, t in self._tables(after_stream=after_stream).items()}
+
+    @property
+    def reshaped(self) -> set[str]:
+        """The tables whose columns the case's changes change."""
+        if not self.streams:
+            return set()
+        before, after = self._tables(after_stream=False), self._tables(after_stream=True)
+        return {name for name, t in before.items() if t["columns"] != after[name]["columns"]}
+
+    def _tables(self, *, after_stream: bool) -> dict[str, Any]:
         ending = "-end" if after_stream and self.streams else ""
         path = self.path / f"expected{ending}.{ENGINE}.json"
-        if not path.exists():
-            return {}
-        tables = json.loads(path.read_text())["tables"]
-        return {name: table["rows"] for name, table in tables.items()}
+        found: dict[str, Any] = json.loads(path.read_text())["tables"] if path.exists() else {}
+        return found
 
     def _tool(self, word: str, database: Database) -> None:
         _corpus(database, word, str(self.path), "--engine", ENGINE, "--db", database.name)

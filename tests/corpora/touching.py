@@ -38,23 +38,27 @@ def _touch(
     some = sql.SQL("(SELECT ctid FROM ONLY {} LIMIT {})").format(table, sql.Literal(rows))
     with session.transaction():
         session.execute(
-            sql.SQL("CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT {} FROM ONLY {} LIMIT 30")
-            .format(names, table)
+            sql.SQL(
+                "CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT {} FROM ONLY {} LIMIT 30"
+            ).format(names, table)
         )
         session.execute(
-            sql.SQL("DELETE FROM ONLY {} WHERE ctid IN (SELECT ctid FROM ONLY {} LIMIT 30)")
-            .format(table, table)
+            sql.SQL("DELETE FROM ONLY {} WHERE ctid IN (SELECT ctid FROM ONLY {} LIMIT 30)").format(
+                table, table
+            )
         )
         session.execute(
-            sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT * FROM kept")
-            .format(table, names)
+            sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT * FROM kept").format(
+                table, names
+            )
         )
     # Last: what has just been inserted is at the end of the table or in a hole at its beginning.
     for column in columns[:3]:
         try:
             session.execute(
-                sql.SQL("UPDATE ONLY {} SET {} = {} WHERE ctid IN {}")
-                .format(table, sql.Identifier(column), sql.Identifier(column), some)
+                sql.SQL("UPDATE ONLY {} SET {} = {} WHERE ctid IN {}").format(
+                    table, sql.Identifier(column), sql.Identifier(column), some
+                )
             )
         except psycopg.errors.GeneratedAlways:
             continue

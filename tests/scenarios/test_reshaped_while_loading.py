@@ -38,7 +38,7 @@ def test_only_that_table_is_suspended(
             suspended = {str(t): why for t, why in migrator.control.suspended().items()}
     assert list(suspended) == ["public.t"]
     assert reason in suspended["public.t"]
-    (finding,) = told.findings("table-reshaped")
+    (finding,) = told.findings("table-suspended")
     assert reason in finding["reason"]
     assert target_db.fetch("SELECT * FROM other") == [(1, "b")]
     with migrating(source_db, target_db) as migrator:

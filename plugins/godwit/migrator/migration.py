@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from godwit.model.report import Finding, ValidationReport
     from godwit.protocols import SchemaPlan
 
+#: Keys of the control tables' memory: the run of the schedule, the process that runs it all.
+RUN = "run"
+RUNNER = "runner"
 #: A session writes its sign of life more often than this.
 ALIVE_SECONDS = 15.0
 
@@ -48,6 +51,24 @@ class Migrator(OpenMigration):
     _schema_plan: SchemaPlan | None = None
 
     # -- before the rows
+
+    def begin_run(self, run: str) -> bool:
+        """A scheduled full load without a window loads everything again with each run: forget the
+        run before when `run` (its id) is another. Other migrations go on where they were.
+
+        Returns:
+            Whether it begins anew. Safe to repeat: the same run begins once.
+        """
+        if not self.definition.reloads:
+            return False
+        control = self.control
+        control.install()
+        if control.recall(RUN) == run:
+            return False
+        control.restart(keep=[RUNNER])
+        self.forget_mappings()
+        control.remember(RUN, run)
+        return True
 
     def configure_endpoints(self) -> list[Finding]:
         """Check both endpoints and the mappings; make the control tables.

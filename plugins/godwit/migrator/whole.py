@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from godwit.errors import DefinitionError, FencedError, StoppedError
+from godwit.migrator.migration import RUNNER
 from godwit.migrator.outcome import RunOutcome
 from godwit.migrator.refusals import refuse_after_cutover
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RUNNER = "runner"
 #: How often a run looks whether another one has begun.
 LOOK_SECONDS = 1.0
 
@@ -105,6 +105,8 @@ class _Run:
 
     def _to_loaded(self) -> None:
         migrator = self._migrator
+        if migrator.definition.reloads and migrator.done("finish_schema"):
+            migrator.begin_run(secrets.token_hex(8))
         instance = migrator.provision_instance()
         if not migrator.done("full_load"):
             migrator.configure_endpoints()

@@ -103,8 +103,16 @@ def _impossible_window(data: dict[str, Any], problems: Problems) -> None:
             "add schedule, e.g. '@daily', or remove load_window",
         )
     settings = data.get("task_settings")
-    prep = settings.prep_mode if isinstance(settings, TaskSettings) else ""
-    if window is not None and prep in ("DROP_AND_CREATE", "TRUNCATE_BEFORE_LOAD"):
+    prep = (settings if isinstance(settings, TaskSettings) else TaskSettings()).prep_mode
+    if window is None and kind == "full-load" and schedule not in (None, "@once"):
+        if prep == "DO_NOTHING":
+            problems.add(
+                ("schedule",),
+                "each run loads every row again, and DO_NOTHING refuses tables that have rows",
+                "set task_settings: {FullLoadSettings: {TargetTablePrepMode: TRUNCATE_BEFORE_LOAD}} "
+                "to replace them, or add load_window: {column: …}",
+            )
+    elif window is not None and prep in ("DROP_AND_CREATE", "TRUNCATE_BEFORE_LOAD"):
         problems.add(
             ("task_settings", "FullLoadSettings", "TargetTablePrepMode"),
             f"{prep} would throw away the windows loaded before",

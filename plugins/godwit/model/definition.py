@@ -186,6 +186,15 @@ class Definition(Part):
         return self.table_mappings.selects(table)
 
     @property
+    def reloads(self) -> bool:
+        """Each run of the schedule loads every row again."""
+        return (
+            self.migration_type == MigrationType.FULL_LOAD
+            and self.schedule not in (None, "@once")
+            and self.load_window is None
+        )
+
+    @property
     def instance_name(self) -> str:
         """The replication instance's name."""
         return self.replication_instance.name or self.name

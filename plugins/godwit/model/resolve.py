@@ -200,6 +200,16 @@ class _Resolver:
                     "correct parallel-load.columns",
                 )
                 continue
+            if not table.identity:
+                self._find(
+                    "boundary-column",
+                    Severity.WARNING,
+                    rule.label,
+                    "the ranges are not used: without a row identity all rows of a table must be "
+                    "seen at one moment",
+                    "give the table a primary key, or remove the rule",
+                )
+                continue
             if self.captures and not set(load.columns) <= set(table.identity):
                 self._find(
                     "boundary-column",

@@ -174,8 +174,9 @@ class ColumnResolver:
                 "soft-delete",
                 Severity.WARNING,
                 subject,
-                "rows deleted on the source stay on the target, marked: contents differ by them",
-                "validation counts them as extra rows; a key used again overwrites the marked row",
+                "rows deleted on the source stay on the target, marked",
+                "validation leaves marked rows out where the mark is the same for every row; a key "
+                "used again overwrites the marked row",
             )
         elif expression.volatile:
             self._find(

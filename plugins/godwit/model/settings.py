@@ -75,6 +75,14 @@ class TaskSettings:
         value = self.given.get("ChangeProcessingTuning.MemoryLimitTotal")
         return None if value is None else int(value)
 
+    @property
+    def truncation(self) -> str:
+        """``repeat``, ``ignore`` or ``refuse``: what becomes of a TRUNCATE on the source."""
+        if self["ErrorBehavior.ApplyErrorFailOnTruncationDdl"]:
+            return "refuse"
+        repeated = self["ChangeProcessingDdlHandlingPolicy.HandleSourceTableTruncated"]
+        return "repeat" if repeated else "ignore"
+
     # Errors
 
     @property
@@ -87,7 +95,8 @@ class TaskSettings:
             "delete": "ApplyErrorDeletePolicy",
             "table": "TableErrorPolicy",
         }
-        return {name: str(self[f"ErrorBehavior.{key}"]) for name, key in keys.items()}
+        words = {name: str(self[f"ErrorBehavior.{key}"]) for name, key in keys.items()}
+        return words | {"truncation": self.truncation}
 
     @property
     def fail_without_tables(self) -> bool:

@@ -259,7 +259,7 @@ DDL = (
     _on("ChangeProcessingDdlHandlingPolicy.HandleSourceTableDropped", no=_SHAPE),
     _on(
         "ChangeProcessingDdlHandlingPolicy.HandleSourceTableTruncated",
-        no="TRUNCATE is always repeated: without it the target would keep rows the source lacks",
+        "false: a TRUNCATE is not repeated; the target keeps rows that the source lacks",
     ),
     _on("ChangeProcessingDdlHandlingPolicy.HandleSourceTableAltered", no=_SHAPE),
 )
@@ -314,7 +314,7 @@ ERRORS = (
     _int("ErrorBehavior.ApplyErrorEscalationCount", 0, 0, 10000, no=_ESCALATE),
     _off(
         "ErrorBehavior.ApplyErrorFailOnTruncationDdl",
-        no="TRUNCATE is always repeated: without it the target would keep rows the source lacks",
+        "true: a TRUNCATE on the source stops the run before it is applied",
     ),
     _on(
         "ErrorBehavior.FailOnNoTablesCaptured",

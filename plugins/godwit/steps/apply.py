@@ -184,7 +184,7 @@ class Session:
             if line.mark is not None
         }
         format = choose_change_format(self.source, self.target, mappings)
-        reshape = Reshape(mappings, format, self._read_again)
+        reshape = Reshape(mappings, format, self._read_again, self.policy.truncation)
         applier = self.target.applier(
             self.migration,
             mappings,

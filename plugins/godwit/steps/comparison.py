@@ -11,6 +11,7 @@ from typing import TypeVar
 from godwit.model.datatypes import Kind
 from godwit.model.mapping import ColumnMapping, TableMapping
 from godwit.protocols import BucketSum, Comparable, CompareSpec, KeyRange
+from godwit.steps.expressions import deleted_mark
 from godwit.steps.recheck import Outcome, recheck
 
 T = TypeVar("T")
@@ -99,9 +100,14 @@ def _pair(mapping: TableMapping, chosen: list[tuple[str, str, str]], left_out: l
     ours = CompareSpec(
         mapping.source.name, columns, kinds, key, mapping, row_filter=mapping.row_filter
     )
-    theirs = CompareSpec(mapping.target, names, kinds, key, mapping)
-    note = f"columns not compared (changed on the way): {', '.join(left_out)}" if left_out else ""
-    return Pair(mapping, ours, theirs, note)
+    mark = deleted_mark(mapping)
+    theirs = CompareSpec(mapping.target, names, kinds, key, mapping, without=mark)
+    notes = []
+    if left_out:
+        notes.append(f"columns not compared (changed on the way): {', '.join(left_out)}")
+    if mark is not None:
+        notes.append(f"rows not compared: those marked as deleted in {mark[0]}")
+    return Pair(mapping, ours, theirs, "; ".join(notes))
 
 
 def _mapped(mapping: TableMapping) -> Iterator[tuple[str, str, bool]]:

@@ -79,6 +79,25 @@ def added_columns(
     ]
 
 
+def deleted_mark(mapping: TableMapping) -> tuple[str, str] | None:
+    """By which column and value a row of the target is known to be deleted on the source.
+
+    None where no column says so by the same value for every row.
+    """
+    row = pa.record_batch({"": pa.array([""])})
+    for column in mapping.columns:
+        expression = parse_expression(column.expression or "")
+        if not expression.marks_deletes or expression.columns or expression.volatile or column.mask:
+            continue
+        marks = [
+            added_columns(row, mapping, [column], Headers(), operation)[0][0].as_py()
+            for operation in ("D", "U", "I")
+        ]
+        if marks[0] is not None and marks[0] not in marks[1:]:
+            return column.target, marks[0]
+    return None
+
+
 def _evaluate(
     expressions: list[Expression],
     rows: Any,

@@ -6,10 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from godwit.model.changes import ChangeBatch, Format, KeyMove, Payload, Stage, TableChanges
+from godwit.errors import ApplyError
+from godwit.model.changes import (
+    ChangeBatch,
+    Format,
+    KeyMove,
+    Payload,
+    Stage,
+    TableChanges,
+    Truncation,
+)
 from godwit.model.mapping import TableMapping
 from godwit.steps.transform import (
     Headers,
+    joined_moves,
     transform_changes,
     transform_found,
     transform_key_move,
@@ -27,8 +37,10 @@ class Reshape:
         mappings: Sequence[TableMapping],
         format: Format,
         read_again: ReadAgain,
+        truncation: str = "repeat",
     ) -> None:
         self._format = format
+        self._truncation = truncation
         self._headers = Headers()
         self._read_again = read_again
         self._mappings = {m.source.name: m for m in mappings}
@@ -37,8 +49,12 @@ class Reshape:
         """The batch for the target, and whether it holds only what the log told (rows read again
         may be newer than the batch, so it must then be applied idempotently).
         """
+        if self._truncation != "repeat":
+            batch = self._without_truncations(batch)
+        # Where rows have stayed that the source lacks, an insert may meet one of them.
+        told_all = self._truncation != "ignore"
         if not self._format.columnar:
-            return batch, True
+            return batch, told_all
         moment = datetime.fromtimestamp(batch.commits[-1], UTC) if batch.commits else None
         self._headers = Headers(
             stream_position=str(batch.position),
@@ -46,12 +62,27 @@ class Reshape:
             commit_timestamp=moment,
         )
         stages: list[Stage] = []
-        whole = True
-        for stage in batch.stages:
+        whole = told_all
+        for stage in joined_moves(batch.stages, self._mappings):
             made, told = self._stage(stage)
             stages += made
             whole = whole and told
         return replace(batch, stages=tuple(stages)), whole
+
+    def _without_truncations(self, batch: ChangeBatch) -> ChangeBatch:
+        found = next((s for s in batch.stages if isinstance(s, Truncation)), None)
+        if found is None:
+            return batch
+        if self._truncation == "refuse":
+            raise ApplyError(
+                "the source has truncated tables",
+                where=", ".join(map(str, found.tables)),
+                why="ApplyErrorFailOnTruncationDdl stops the run before it is repeated",
+                hint="set it to false to repeat the TRUNCATE on the target, or also "
+                "HandleSourceTableTruncated to false to leave it out; then run again",
+            )
+        kept = tuple(s for s in batch.stages if not isinstance(s, Truncation))
+        return replace(batch, stages=kept)
 
     def _stage(self, stage: Stage) -> tuple[list[Stage], bool]:
         made: Stage

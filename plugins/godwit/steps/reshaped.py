@@ -1,4 +1,4 @@
-"""Tables whose shape the source changed while they were being loaded: taken out, the others go on."""
+"""Tables that the source reshaped while they were being loaded: taken out, the others go on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def suspend_if_reshaped(
             reason, where=str(name), why="its rows cannot be read as planned", hint=_HINT
         ) from cause
     control.suspend(name, reason)
-    finding = Finding("table-reshaped", Severity.ERROR, str(name), f"suspended: {reason}", _HINT)
+    finding = Finding("table-suspended", Severity.ERROR, str(name), f"suspended: {reason}", _HINT)
     report.event("finding", finding.to_json())
     report.event("suspended", {"table": str(name), "reason": reason})
 

@@ -6,11 +6,15 @@ others are passed on untouched.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from godwit.errors import ApplyError, LoadError
-from godwit.model.changes import KeyMove, Payload, TableChanges
+from godwit.model.catalog import TableName
+from godwit.model.changes import KeyMove, Payload, Stage, TableChanges
 from godwit.model.datatypes import DataType, Kind
 from godwit.model.expressions import parse_expression
 from godwit.model.mapping import ColumnMapping, TableMapping
@@ -21,6 +25,7 @@ from godwit.steps.filters import filter_columns, filter_mask
 __all__ = [
     "Headers",
     "filter_mask",
+    "joined_moves",
     "transform_changes",
     "transform_found",
     "transform_key_move",
@@ -122,6 +127,33 @@ def transform_key_move(
         return KeyMove(move.table, transform_keys(move.old, mapping), _payload(new)), None
     except LoadError as cause:
         raise ApplyError(cause.what, where=cause.where, why=cause.why, hint=cause.hint) from None
+
+
+def joined_moves(
+    stages: Sequence[Stage], mappings: Mapping[TableName, TableMapping]
+) -> Iterator[Stage]:
+    """The stages, with moves of one table in a row as one where their rows are read again anyway:
+    then only the identities matter, and their order does not.
+    """
+    for (table, moving), group in groupby(stages, key=lambda s: _moving(s, mappings)):
+        moves = [s for s in group if isinstance(s, KeyMove)] if moving else []
+        if table is None or len(moves) < 2:
+            yield from moves or group
+            continue
+        mapping = mappings[table]
+        old = _together([move.old for move in moves])
+        new = _together([_identity(_batch(move.new), mapping) for move in moves])
+        if old is None or new is None:
+            raise AssertionError("a move has rows")
+        yield KeyMove(table, _distinct(old), _distinct(new))
+
+
+def _moving(
+    stage: Stage, mappings: Mapping[TableName, TableMapping]
+) -> tuple[TableName | None, bool]:
+    if isinstance(stage, KeyMove) and _lenient(mappings[stage.table]):
+        return stage.table, True
+    return None, False
 
 
 class _Changes:
@@ -272,6 +304,11 @@ def _identity(batch: pa.RecordBatch, mapping: TableMapping) -> Payload:
     return _payload(
         batch.select(list(mapping.source.identity)) if mapping.source.identity else batch
     )
+
+
+def _distinct(payload: Payload) -> Payload:
+    table = pa.Table.from_batches([_batch(payload)])
+    return _payload(table.group_by(table.schema.names).aggregate([]).combine_chunks().to_batches()[0])
 
 
 def _together(payloads: list[Payload]) -> Payload | None:

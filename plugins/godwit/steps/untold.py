@@ -2,9 +2,9 @@
 
 A table without a usable row identity cannot be published whole (the source's own applications could
 no longer change it). Its inserts are followed; that rows were changed or removed is noticed by the
-source's counters, and where a session ends the table is read again, in one snapshot whose mark tells
-the stream which inserts are already in it. Of a table that is not logged at all, the counters tell
-every change.
+source's counters, and where a session ends the table is read again, in one snapshot whose mark
+tells the stream which inserts are already in it. Of a table that is not logged at all, the counters
+tell every change.
 """
 
 from __future__ import annotations

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import psycopg
+from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from godwit.engines.postgres.capture import Lsn
 from godwit.engines.postgres.careful import Careful, Refusals
 from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS, Connector, Session
 from godwit.engines.postgres.control import check_epoch
+from godwit.engines.postgres.refusals import refusal
 from godwit.engines.postgres.table_writer import TableWriter
 from godwit.engines.postgres.write import column_types
 from godwit.errors import ApplyError, EndpointError, FencedError, SchemaChangedError
@@ -78,7 +80,6 @@ class PostgresApplier:
         }
         self._parts = {p.name: m.source.name for m in mappings for p in m.source.parts}
         self._refusals = Refusals(self._session, migration, policy)
-        self._suspended: set[TableName] = set()
         self._in_parts = False
         self._rows = 0
         #: Commits that are not known to be on disk: (position, log position after the commit).
@@ -94,14 +95,14 @@ class PostgresApplier:
         """See `godwit.protocols.Applier.apply`."""
         try:
             return self._apply(batch, exact=exact)
-        except psycopg.OperationalError as cause:
+        except psycopg.Error as cause:
             self._rollback()
             raise EndpointError(
                 "the target broke off while changes were applied",
                 where=f"position {batch.position}",
-                why=str(cause).strip(),
-                hint="nothing of the batch was committed; it is applied again from the checkpoint",
-            ) from cause
+                why=refusal(cause).reason,
+                hint="it goes on from the checkpoint, whether the batch was committed or not",
+            ) from None
         except BaseException:
             self._rollback()
             raise
@@ -116,7 +117,7 @@ class PostgresApplier:
             self._stages(batch.stages, exact=exact)
         except psycopg.OperationalError:
             raise
-        except psycopg.Error:
+        except (psycopg.Error, ApplyError):
             self._again_with_care(batch, exact=exact)
         if not batch.final:
             self._in_parts = True
@@ -138,22 +139,24 @@ class PostgresApplier:
     def _stages(self, stages: Sequence[Stage], *, exact: bool, careful: bool = False) -> None:
         for stage in stages:
             if isinstance(stage, Truncation):
-                self._truncate(stage)
-            elif stage.table in self._suspended:
+                self._truncate(stage, careful=careful)
+            elif self._refusals.is_out(stage.table):
                 continue
             elif isinstance(stage, ShapeChange):
                 self._shape_changed(stage)
             elif careful:
                 self._with_care(stage, exact=exact)
             elif isinstance(stage, KeyMove):
-                self._writers[stage.table].move(stage)
+                self._writers[stage.table].move(stage, exact=exact)
             else:
                 self._changes(stage, exact=exact)
 
     def _changes(self, changes: TableChanges, *, exact: bool) -> None:
         writer = self._writers[changes.table]
         if not writer.keyed:
-            self._rows += writer.apply_multiset(changes)
+            counts = writer.apply_multiset(changes)
+            self._rows += counts.rows
+            self._refusals.missing(changes.table, counts)
         elif exact and not changes.lenient:
             counts = writer.apply_exact(changes)
             self._rows += counts.rows
@@ -166,12 +169,27 @@ class PostgresApplier:
         try:
             with self._session.transaction():
                 self._rows += careful.apply(stage, exact=exact and not _lenient(stage))
-        except ApplyError as cause:
+        except psycopg.OperationalError:
+            raise
+        except (ApplyError, psycopg.Error) as cause:
             self._writers[stage.table].forget(all_of_it=False)
             # Every row that was refused alone is dealt with; this is a table that cannot go on.
-            if self._policy.table != "SUSPEND_TABLE" or "STOP_TASK" in str(cause.hint):
-                raise
-            self._suspend(stage.table, str(cause))
+            self._give_up(stage.table, cause)
+
+    def _give_up(self, table: TableName, cause: ApplyError | psycopg.Error) -> None:
+        """Suspend a table, or stop, as the policy has it."""
+        error = cause
+        if isinstance(error, psycopg.Error):
+            told = refusal(error)
+            error = ApplyError(
+                "the target refuses the table's changes",
+                where=f"{table}, position {self._refusals.position}",
+                why=told.reason,
+                hint=told.hint,
+            )
+        if self._policy.table != "SUSPEND_TABLE" or "STOP_TASK" in error.hint:
+            raise error from None
+        self._refusals.suspend(table, str(error))
 
     def _shape_changed(self, change: ShapeChange) -> None:
         reason = f"the table changed on the source: {change.description}"
@@ -182,19 +200,30 @@ class PostgresApplier:
                 hint="make the same change on the target, run convert_schema again and load the "
                 "table again",
             )
-        self._suspend(change.table, reason)
+        self._refusals.suspend(change.table, reason)
 
-    def _suspend(self, table: TableName, reason: str) -> None:
-        self._refusals.suspend(table, reason)
-        self._suspended.add(table)
+    def _truncate(self, stage: Truncation, *, careful: bool) -> None:
+        """All at once: their foreign keys may point at each other. With care, one by one."""
+        groups = [[n] for n in stage.tables] if careful else [list(stage.tables)]
+        for names in groups:
+            table = self._parts.get(names[0], names[0])
+            try:
+                with self._session.transaction():
+                    self._empty(names, restart_identity=stage.restart_identity)
+            except psycopg.OperationalError:
+                raise
+            except (ApplyError, psycopg.Error) as cause:
+                if not careful:
+                    raise
+                self._give_up(table, cause)
 
-    def _truncate(self, stage: Truncation) -> None:
-        names = [n for n in stage.tables if self._parts.get(n, n) not in self._suspended]
-        roots = [self._writers[n] for n in names if n in self._writers]
-        leaves = [(self._writers[self._parts[n]], n) for n in names if n in self._parts]
-        targets = [w.target for w in roots] + [w.leaf(n) for w, n in leaves]
+    def _empty(self, names: Sequence[TableName], *, restart_identity: bool) -> None:
+        left = [n for n in names if not self._refusals.is_out(self._parts.get(n, n))]
+        roots = [self._writers[n].emptied() for n in left if n in self._writers]
+        leaves = [(self._writers[self._parts[n]], n) for n in left if n in self._parts]
+        targets = roots + [sql.Identifier(*w.leaf(n)) for w, n in leaves]
         if targets:
-            TableWriter.truncate(self._session, targets, restart_identity=stage.restart_identity)
+            TableWriter.truncate(self._session, targets, restart_identity=restart_identity)
 
     # -- commits
 
@@ -262,10 +291,12 @@ class PostgresApplier:
             if now - self._stored >= IDLE_CHECKPOINT:
                 return self._store(self._last(), now)
             row = self._session.execute(_LOOK, {"migration": self._migration}).fetchone()
-        except psycopg.OperationalError as cause:
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            row = None
+        except psycopg.Error as cause:
             raise EndpointError(
-                "the connection to the target broke", why=str(cause).strip()
-            ) from cause
+                "the connection to the target broke", why=refusal(cause).reason
+            ) from None
         if row is None:
             raise FencedError(
                 "the control tables hold nothing of this migration any more",
@@ -362,7 +393,11 @@ def repair(
             updates=(found,) if found.rows else (),
             deletes=gone if gone.rows else None,
         )
-        rows = writer.apply_idempotent(changes) if writer.keyed else writer.apply_multiset(changes)
+        rows = (
+            writer.apply_idempotent(changes)
+            if writer.keyed
+            else writer.apply_multiset(changes).rows
+        )
         if epoch is not None:
             check_epoch(session, epoch)
         return rows

@@ -83,7 +83,7 @@ def capture_names(migration: str, settings: Mapping[str, Any]) -> CaptureNames:
 
 def current_position(connector: Connector) -> Lsn:
     """The end of the log, flushed: every transaction already committed lies at or before it."""
-    with connector.connect() as session:
+    with connector.lease() as session:
         return flushed_position(session)
 
 

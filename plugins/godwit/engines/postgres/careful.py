@@ -45,17 +45,23 @@ class Refusals:
     #: Reported since `taken` was last called.
     count: int = 0
     suspended: tuple[TableName, ...] = ()
-    _before: tuple[int, dict[TableName, str]] = field(default_factory=lambda: (0, {}))
+    _written: set[TableName] = field(default_factory=set)
+    _before: tuple[list[tuple[TableName, str, str, str]], dict[TableName, str]] = field(
+        default_factory=lambda: ([], {})
+    )
 
     def begin(self, position: str) -> None:
         """A new batch, or the next part of one."""
         self.position = position
-        self._before = len(self.lines), dict(self.tables)
+        self._before = list(self.lines), dict(self.tables)
 
     def undo(self) -> None:
         """What was noted since `begin` was rolled back."""
-        count, self.tables = self._before
-        del self.lines[count:]
+        self.lines, self.tables = list(self._before[0]), dict(self._before[1])
+
+    def is_out(self, table: TableName) -> bool:
+        """Suspended by this session."""
+        return table in self.tables or table in self._written
 
     def clear(self) -> None:
         """The whole transaction was rolled back."""
@@ -76,10 +82,15 @@ class Refusals:
             self._absent(table, "UPDATE", counts.missing_updates, self.policy.update)
         if counts.missing_deletes:
             self._absent(table, "DELETE", counts.missing_deletes, self.policy.delete)
+        if counts.missing_rows:
+            # An update of such a table is a row removed and another one made: the old one may be
+            # there in another form.
+            self._absent(table, "UPDATE or DELETE", counts.missing_rows, self.policy.update)
 
     def _absent(self, table: TableName, operation: str, rows: int, policy: str) -> None:
-        done = "made again from the source" if operation == "UPDATE" else "nothing was left to do"
-        reason = f"{rows} row(s) did not exist on the target: {done}"
+        done = {"UPDATE": "made again from the source", "DELETE": "nothing was left to do"}
+        reason = f"{rows} row(s) did not exist on the target"
+        reason += f": {done[operation]}" if operation in done else ""
         if policy == "STOP_TASK":
             raise ApplyError(
                 f"{operation} met no row",
@@ -101,6 +112,7 @@ class Refusals:
             self.session.execute(_SUSPEND, [self.migration, *table, reason])
         self.count += len(self.lines)
         self.suspended += tuple(self.tables)
+        self._written |= self.tables.keys()
         self.lines, self.tables = [], {}
 
     def taken(self) -> tuple[int, tuple[TableName, ...]]:
@@ -136,53 +148,76 @@ class Careful:
             if isinstance(stage, KeyMove):
                 self._refuse("UPDATE", stage.new, refusal(cause))
                 return 0
-        return self._replace(stage)
+        return self._replace(stage, exact=exact)
 
     def _quick(self, stage: TableChanges | KeyMove, *, exact: bool) -> int:
         writer = self._writer
         if isinstance(stage, KeyMove):
-            writer.move(stage)
+            writer.move(stage, exact=exact)
             return 1
         if not writer.keyed:
-            return writer.apply_multiset(stage)
+            return self._counted(writer.apply_multiset(stage))
         if exact:
-            counts = writer.apply_exact(stage)
-            self._refusals.missing(self._table, counts)
-            return counts.rows
+            return self._counted(writer.apply_exact(stage))
         return writer.apply_idempotent(stage)
 
-    def _replace(self, changes: TableChanges) -> int:
+    def _counted(self, counts: Counts) -> int:
+        self._refusals.missing(self._table, counts)
+        return counts.rows
+
+    def _replace(self, changes: TableChanges, *, exact: bool) -> int:
         """Delete all, insert all, and put the old version back where a new one is refused."""
         writer = self._writer
         if not writer.keyed:
             return self._insert("INSERT", self._deleted(changes), {})
-        columns = tuple(c.target for c in writer.mapping.columns)
         old: dict[bytes, Payload] = {}
         whole: list[tuple[str, Payload]] = []
+        missing = 0
         for payload in changes.updates:
-            statements = writer.stage(payload)
-            for row in split_rows(
-                writer.format, writer.copy_out(statements.existing(columns), columns)
-            ):
-                old[self._key(columns, row)] = writer.as_payload(row)
-            complete = payload
-            if len(payload.columns) < len(columns):
-                rows = writer.copy_out(statements.completed(columns), columns)
-                complete = writer.as_payload(rows)
-            whole.append(("UPDATE", complete))
-            writer.run(statements.delete, payload.rows)
+            complete, again = self._taken_out(payload, old)
+            whole += [("UPDATE", complete), ("UPDATE", again)]
+            missing += again.rows
         for gone in (changes.deletes, changes.cancelled):
             if gone:
                 writer.run(writer.stage(gone).delete, gone.rows)
         if changes.inserts:
             whole.append(("INSERT", changes.inserts))
-            if self._policy.insert == "INSERT_RECORD":
-                writer.run(writer.stage(changes.inserts).delete, changes.inserts.rows)
+            # On a target that may be ahead, a row that is there already is no refusal.
+            if not exact or self._policy.insert == "INSERT_RECORD":
+                self._taken_out(changes.inserts, old)
+        if exact and missing:
+            self._refusals.missing(self._table, Counts(0, missing_updates=missing))
         return sum(self._insert(operation, payload, old) for operation, payload in whole)
+
+    def _taken_out(self, payload: Payload, old: dict[bytes, Payload]) -> tuple[Payload, Payload]:
+        """Delete the payload's rows; their versions so far go to `old`.
+
+        Returns the payload with all columns known, and, of rows that tell only some of their
+        columns and are not there, the source's version.
+        """
+        writer = self._writer
+        columns = tuple(c.target for c in writer.mapping.columns)
+        statements = writer.stage(payload)
+        for row in split_rows(
+            writer.format, writer.copy_out(statements.existing(columns), columns)
+        ):
+            old[self._key(columns, row)] = writer.as_payload(row)
+        complete, again = payload, Payload(payload.columns, 0, payload.data)
+        if len(payload.columns) < len(columns):
+            keys = writer.copy_out(statements.missing, statements.identity)
+            complete = writer.as_payload(
+                writer.copy_out(statements.completed(columns), columns)
+            )
+            if keys.rows:
+                again = writer.read_again(keys)
+        writer.run(statements.delete, payload.rows)
+        return complete, again
 
     def _deleted(self, changes: TableChanges) -> Payload | None:
         if changes.deletes:
-            self._writer.apply_multiset(TableChanges(changes.table, deletes=changes.deletes))
+            self._counted(
+                self._writer.apply_multiset(TableChanges(changes.table, deletes=changes.deletes))
+            )
         return changes.inserts
 
     def _insert(self, operation: str, payload: Payload | None, old: dict[bytes, Payload]) -> int:
@@ -203,20 +238,40 @@ class Careful:
         except psycopg.Error as cause:
             if len(rows) == 1:
                 self._refuse(operation, rows[0], refusal(cause))
-                before = old.get(self._key(writer.columns(rows[0]), rows[0]))
-                if before is not None:
-                    writer.copy_in(writer.sql(writer.columns(before)).copy, before)
+                self._put_back(old.get(self._key(writer.columns(rows[0]), rows[0])))
                 return 0
         middle = len(rows) // 2
         return self._halves(operation, rows[:middle], old) + self._halves(
             operation, rows[middle:], old
         )
 
+    def _put_back(self, before: Payload | None) -> None:
+        """A refused row's version so far, unless another row has taken one of its unique values:
+        then only the exceptions table has it.
+        """
+        if before is None:
+            return
+        try:
+            with self._session.transaction():
+                self._writer.copy_in(self._writer.sql(self._writer.columns(before)).copy, before)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as cause:
+            reason = f"its version so far could not be kept either: {refusal(cause).reason}"
+            self._refusals.log(self._table, "UPDATE", self._shown_key(before), reason)
+
     def _key(self, columns: tuple[str, ...], row: Payload) -> bytes:
         fields = dict(zip(columns, fields_of(self._writer.format, row), strict=True))
         return b"\0".join(fields[c] or b"" for c in self._writer.identity if c in fields)
 
     def _refuse(self, operation: str, row: Payload, why: Refusal) -> None:
+        if not why.of_a_row:
+            raise ApplyError(
+                "the target refuses the table's changes",
+                where=f"{self._table}, position {self._refusals.position}",
+                why=why.reason,
+                hint=why.hint,
+            )
         policies = {"INSERT": self._policy.insert, "UPDATE": self._policy.update}
         policy = self._policy.data if why.sqlstate.startswith("22") else policies[operation]
         if policy == "IGNORE_RECORD":

@@ -195,6 +195,24 @@ class PostgresControl:
                 session.execute(_INSTALL_LOCK)
                 session.execute(DDL.encode())
 
+    def restart(self, keep: Sequence[str] = ()) -> None:
+        """Forget how far the migration has come; see `godwit.protocols.Control`."""
+        with self._lock:
+            session = self._connected()
+            with session.transaction():
+                # The epochs stay, so that a worker of before never finds its own again.
+                session.execute(
+                    "UPDATE godwit.epochs SET epoch = epoch + 1 WHERE migration = %s",
+                    [self.migration],
+                )
+                for name in ("plans", "chunks", "checkpoints", "suspended_tables", "journal"):
+                    query = f"DELETE FROM godwit.{name} WHERE migration = %s"
+                    session.execute(query.encode(), [self.migration])
+                session.execute(
+                    "DELETE FROM godwit.memory WHERE migration = %s AND key <> ALL (%s)",
+                    [self.migration, list(keep)],
+                )
+
     def drop(self, *, everything: bool = False) -> None:
         """Remove this migration's lines; `everything` removes the schema too when it is empty."""
         with self._lock:

@@ -34,11 +34,14 @@ def mapped_table(
         reason = f"its partition key uses {', '.join(sorted(gone))}, which is not on the target"
         return None, [("uses-removed-column", reason)]
     columns: list[ColumnShape] = []
+    keyed = frozenset(mapping.identity)
     notes: Notes = []
     for source, target in _in_order(shape, mapping):
         column = _column(source, target, removed, renaming, notes)
         if column is None:
             continue
+        if mapping.declared_key and mapping.declared_key.primary:
+            column = replace(column, nullable=column.nullable and column.name not in keyed)
         fitted, changes = fit_column(column, version)
         notes += [("target-version", f"column {column.name}: {change}") for change in changes]
         columns.append(fitted)

@@ -203,9 +203,16 @@ def _range(spec: CompareSpec, shape: Shape) -> list[sql.Composable]:
 
 
 def _filters(spec: CompareSpec) -> list[sql.Composable]:
-    if spec.row_filter is None:
-        return []
-    return list(filter_terms(spec.mapping.source, spec.row_filter))
+    filters: list[sql.Composable] = []
+    if spec.row_filter is not None:
+        filters += filter_terms(spec.mapping.source, spec.row_filter)
+    if spec.without is not None:
+        column, text = spec.without
+        # The literal takes the column's type.
+        filters.append(
+            sql.SQL("t.{} IS DISTINCT FROM {}").format(sql.Identifier(column), sql.Literal(text))
+        )
+    return filters
 
 
 def bounds(session: Session, shape: Shape, column: str, wanted: int) -> list[str]:

@@ -10,6 +10,9 @@ import psycopg
 #: Classes of SQLSTATE whose messages quote values: data exceptions, and whatever a trigger raises.
 _QUOTING = ("22", "P0")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"|0x[0-9a-fA-F]{2}(?: 0x[0-9a-fA-F]{2})*|\'(?:[^\']|\'\')*\'')
+#: Classes of SQLSTATE that speak of a row: data, constraints, a view's check, what triggers raise,
+#: and sizes that a row exceeds. Everything else is wrong with the table, or the server.
+_OF_A_ROW = ("22", "23", "44", "P0", "54")
 #: "COPY t, line 5, column x: "value"" — everything up to the value.
 _PLACE = re.compile(r"^COPY .*?, line (\d+)(?:, column ((?:(?!: \").)*?))?(?::|$)", re.DOTALL)
 
@@ -70,6 +73,11 @@ class Refusal:
     def hint(self) -> str:
         """What to do, by the code's class."""
         return _HINTS.get(self.sqlstate[:2], _ANYTHING)
+
+    @property
+    def of_a_row(self) -> bool:
+        """Another row might well be accepted."""
+        return self.sqlstate.startswith(_OF_A_ROW)
 
     @property
     def lost(self) -> bool:

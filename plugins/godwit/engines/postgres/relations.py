@@ -31,15 +31,21 @@ from godwit.model.changes import (
 from godwit.model.mapping import TableMapping
 
 _CASCADE, _RESTART = 1, 2
+_IN_IDENTITY = 1
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A Relation message; columns are (name, type oid, type modifier)."""
+    """A Relation message; columns are (name, type oid, type modifier).
+
+    `identity`: columns of the old row that the log tells; `full`: it tells all of them.
+    """
 
     id: int
     name: TableName
     columns: tuple[tuple[str, int, int], ...]
+    identity: frozenset[str]
+    full: bool
 
 
 @dataclass
@@ -57,16 +63,19 @@ def parse_relation(message: bytes) -> Relation:
     relation = struct.unpack_from(">I", message, 1)[0]
     schema, name, rest = message[5:].split(b"\0", 2)
     count = struct.unpack_from(">H", rest, 1)[0]
-    columns = []
+    columns, identity = [], set()
     p = 3
     for _ in range(count):
         end = rest.index(b"\0", p + 1)
         oid, modifier = struct.unpack_from(">Ii", rest, end + 1)
-        columns.append((rest[p + 1 : end].decode(), oid, modifier))
+        column = rest[p + 1 : end].decode()
+        columns.append((column, oid, modifier))
+        if rest[p] & _IN_IDENTITY:
+            identity.add(column)
         p = end + 9
     # pg_catalog is sent as the empty name.
     where = TableName(schema.decode() or "pg_catalog", name.decode())
-    return Relation(relation, where, tuple(columns))
+    return Relation(relation, where, tuple(columns), frozenset(identity), rest[:1] == b"f")
 
 
 def snapshot_test(token: str) -> Callable[[int], bool]:
@@ -87,6 +96,14 @@ def snapshot_test(token: str) -> Callable[[int], bool]:
     return visible
 
 
+def _tells(relation: Relation, table: Table) -> bool:
+    """The log still tells of an old row which one it was."""
+    if relation.full or relation.name == table.name and table.parts:
+        # A partitioned table stores nothing; its partitions tell by themselves.
+        return True
+    return bool(table.identity) and relation.identity == set(table.identity)
+
+
 class Relations:
     """Keeps the plans of a stream and turns its stages into the model's."""
 
@@ -100,6 +117,8 @@ class Relations:
         self.plans: dict[int, Plan] = {}
         self._session = session
         self._tables = {m.source.name: m.source for m in mappings}
+        # A table's incarnation is "database.oid", and a relation's id its oid.
+        self._ids = {m.source.incarnation.rpartition(".")[2]: m.source for m in mappings}
         self._parts = {p.name: m.source for m in mappings for p in m.source.parts}
         self._marks = marks
         self._format = format
@@ -118,7 +137,10 @@ class Relations:
         self._known[relation.id] = relation
         table = self._tables.get(relation.name) or self._parts.get(relation.name)
         difference = ""
-        if table is None:
+        known = self._ids.get(str(relation.id))
+        if known is not None and known.name != relation.name:
+            table, difference = known, f"it was renamed to {relation.name}"
+        elif table is None:
             table = self._root(relation)
             difference = f"partition {relation.name} was added"
         if table is None:
@@ -163,6 +185,8 @@ class Relations:
             for c in actual
             if c in expected and expected[c] != actual[c]
         ]
+        if table.capture == "full" and not _tells(relation, table):
+            parts.append("its replica identity was changed")
         return ", ".join(parts)
 
     def _type(self, oid: int, modifier: int) -> str:

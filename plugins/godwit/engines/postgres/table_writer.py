@@ -35,11 +35,14 @@ FACTS_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Counts:
-    """What an exact application met. `lost`: identities of updates without a row, by operation."""
+    """What an exact application met, and what it looked for in vain. `missing_rows`: of a table
+    without identity, where an update is a row removed and another one made.
+    """
 
     rows: int
     missing_updates: int = 0
     missing_deletes: int = 0
+    missing_rows: int = 0
 
 
 class TableWriter:
@@ -198,26 +201,34 @@ class TableWriter:
         """Update rows; those that the target lacks are completed and made. Returns their number."""
         statements = self.stage(payload)
         if statements.update is None:
-            return 0
+            return self._make_missing(statements)
         if not statements.updatable:
-            self._replace(payload)
-            return 0
+            return self._replace(payload)
         missing = payload.rows - self.run(statements.update, payload.rows)
         if missing:
             self._make_missing(statements)
         return missing
 
-    def _make_missing(self, statements: TableSql) -> None:
-        """Rows of a staged update that the target does not have are read from the source again."""
+    def _make_missing(self, statements: TableSql) -> int:
+        """Rows of a staged update that the target does not have are read from the source again.
+
+        Returns how many there were.
+        """
         keys = self.copy_out(statements.missing, statements.identity)
         if keys.rows:
-            found, gone = self._reselect(self.mapping, self.as_source(keys))
+            found = self.read_again(keys)
             if found.rows:
                 self._upsert(found)
-            if gone.rows:
-                # The source has removed them since: so does the target, whatever comes later.
-                deletion = self.stage(gone)
-                self.run(deletion.delete, gone.rows)
+        return keys.rows
+
+    def read_again(self, keys: Payload) -> Payload:
+        """Rows as the source has them; those it has removed since are removed here too, whatever
+        comes later.
+        """
+        found, gone = self._reselect(self.mapping, self.as_source(keys))
+        if gone.rows:
+            self.run(self.stage(gone).delete, gone.rows)
+        return found
 
     def as_source(self, keys: Payload) -> Payload:
         """Identities under their source names."""
@@ -249,15 +260,22 @@ class TableWriter:
         else:
             self._replace(payload)
 
-    def _replace(self, payload: Payload) -> None:
-        """Delete the staged rows' older versions, insert the staged rows (completed if need be)."""
+    def _replace(self, payload: Payload) -> int:
+        """Delete the staged rows' older versions, insert the staged rows (completed if need be).
+
+        Returns how many had no older version.
+        """
         statements = self.sql(self.columns(payload))
+        missing = 0
         if not self._complete(payload):
             columns = tuple(c.target for c in self.mapping.columns)
             whole = self.copy_out(statements.completed(columns), columns)
-            statements = self.stage(self.as_payload(whole))
-        self.run(statements.delete, payload.rows)
+            missing = self._make_missing(statements)
+            payload = self.as_payload(whole)
+            statements = self.stage(payload)
+        missing += payload.rows - self.run(statements.delete, payload.rows)
         self._session.execute(statements.insert)
+        return missing
 
     def as_payload(self, rows: Payload) -> Payload:
         """Rows under target names as a payload of the session's naming."""
@@ -266,20 +284,22 @@ class TableWriter:
         back = {target: source for source, target in self.mapping.target_names.items()}
         return Payload(tuple(back[c] for c in rows.columns), rows.rows, rows.data)
 
-    def apply_multiset(self, changes: TableChanges) -> int:
+    def apply_multiset(self, changes: TableChanges) -> Counts:
         """A table without identity: as many rows are removed as were told, whichever they are."""
-        rows = 0
+        rows = missing = 0
         gone = [changes.deletes] if changes.deletes else []
         for payload in gone:
             statements = self.stage(payload)
             query = statements.delete_rows(self._telling(statements))
             self._session.execute("SET LOCAL enable_hashjoin = on")
-            rows += self._session.execute(query).rowcount
+            met = self._session.execute(query).rowcount
             self._session.execute("SET LOCAL enable_hashjoin = off")
+            missing += payload.rows - met
+            rows += met
         for payload in ([changes.inserts] if changes.inserts else []) + list(changes.updates):
             self.copy_in(self.sql(self.columns(payload)).copy, payload)
             rows += payload.rows
-        return rows
+        return Counts(rows, missing_rows=missing)
 
     def _telling(self, statements: TableSql) -> tuple[str, ...]:
         """Staged columns of types with an equality, without NULLs in the stage."""
@@ -295,14 +315,15 @@ class TableWriter:
         nulls = dict(zip(statements.columns, row, strict=True))
         return tuple(c for c in candidates if not nulls[c])
 
-    def move(self, move: KeyMove) -> None:
+    def move(self, move: KeyMove, *, exact: bool) -> None:
         """A row gets another identity and keeps columns that the log does not tell."""
         old = self.stage(move.old)
         columns = tuple(c.target for c in self.mapping.columns)
         kept = tuple(c for c in columns if c not in self.columns(move.new))
-        rest = self.copy_out(old.existing(kept), kept)
-        if rest.rows:
-            self.run(old.delete, move.old.rows)
+        # While catching up, the row found may be the next one that bears the old identity.
+        rest = self.copy_out(old.existing(kept), kept) if exact else None
+        self.run(old.delete, move.old.rows)
+        if rest is not None and rest.rows:
             self._upsert(self._joined(columns, move.new, rest))
         else:
             # Not there yet, or gone: the source knows.
@@ -319,13 +340,21 @@ class TableWriter:
 
     # -- truncation
 
+    @property
+    def _renamed(self) -> bool:
+        return self.target.schema != self.mapping.source.name.schema
+
     def leaf(self, part: TableName) -> TableName:
         """The target's partition that corresponds to the source's."""
         row = self._session.execute(
             "SELECT n.nspname, c.relname FROM pg_partition_tree(%s::regclass) t"
             " JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.relname = %s",
-            [sql.Identifier(*self.target).as_string(self._session), part.name],
+            " WHERE c.relname = %s ORDER BY n.nspname <> %s LIMIT 1",
+            [
+                sql.Identifier(*self.target).as_string(self._session),
+                part.name,
+                self.target.schema if self._renamed else part.schema,
+            ],
         ).fetchone()
         if row is None:
             raise ApplyError(
@@ -335,10 +364,16 @@ class TableWriter:
             )
         return TableName(*row)
 
+    def emptied(self) -> sql.Composable:
+        """The whole table as TRUNCATE and DELETE name it: without the tables that inherit from it."""
+        name = sql.Identifier(*self.target)
+        return name if self.facts.partitioned else sql.SQL("ONLY {}").format(name)
+
     @staticmethod
-    def truncate(session: Session, tables: Sequence[TableName], *, restart_identity: bool) -> None:
+    def truncate(
+        session: Session, names: Sequence[sql.Composable], *, restart_identity: bool
+    ) -> None:
         """Empty tables; where foreign keys of other tables forbid TRUNCATE, by deleting."""
-        names = [sql.Identifier(*t) for t in tables]
         query = sql.SQL("TRUNCATE {}{}").format(
             sql.SQL(", ").join(names), sql.SQL(" RESTART IDENTITY" if restart_identity else "")
         )

@@ -1,0 +1,186 @@
+"""Writes docs/support-matrix.md from the code: engines, their abilities, and every built-in type.
+
+``.venv/bin/python scripts/support_matrix.py`` writes the page; a test holds it against the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+from psycopg.postgres import types as registry
+from psycopg.types.multirange import MultirangeInfo
+from psycopg.types.range import RangeInfo
+
+from godwit.engines import engines
+from godwit.engines.postgres.checks import OLDEST_VERSION
+from godwit.engines.postgres.datatypes import (
+    FIRST_USER_OID,
+    HEADER,
+    PgType,
+    Types,
+    byte_equal,
+    datatype,
+    native_safe,
+)
+from godwit.model.datatypes import DataType, Kind
+from godwit.protocols import Abilities
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "support-matrix.md"
+
+NEWEST_VERSION = 18
+#: No column can have these types.
+PSEUDO = {"record"}
+#: A declared length or precision, where it changes the answer.
+MODIFIED = {"numeric": ("numeric(p,s)", (10 << 16 | 2) + HEADER), "bpchar": ("char(n)", 8 + HEADER)}
+SPELLED = {"bpchar": "char (no length)", "char": '"char"', "numeric": "numeric (no scale)"}
+
+INTRODUCTION = """# Support matrix
+
+Made from the code by `.venv/bin/python scripts/support_matrix.py`; do not edit. A test fails when
+it is out of date.
+
+## Engines
+
+"""
+ABILITIES = """
+*source*: rows can be read. *capture*: changes can be followed. *target*: rows and changes can be
+written. *schema*: objects can be made and compared. *fence*: the source can be kept quiet at a
+cutover. What an engine cannot do is said by `godwit assess`, not tried.
+"""
+TYPES = """
+## Types of PostgreSQL
+
+**Nothing is lossy.** Every type is carried, those of extensions and of your own too (the target
+needs the extension). A value on the target has the same text as on the source. The table says
+only *how*:
+
+- **travels as** *binary*: `COPY BINARY` carries it; changes too when the source is 14 or newer
+  and all columns of the migration can. *text*: the table goes as CSV with quoted values, in which
+  PostgreSQL's own text of a value is exact. One text column makes the whole table go as text. A
+  table whose rows are transformed goes as columns of text, whatever its types.
+- **key bytes**: equal values have equal bytes. A row identity of another type works as well; its
+  changes are applied in order one by one, which is slower.
+- **logical type**: what other engines are told. *opaque*: it travels as PostgreSQL's text only.
+
+"""
+OWN = """
+Types of your own, and of extensions:
+
+"""
+
+
+def page() -> str:
+    """The text of docs/support-matrix.md."""
+    builtin = _builtin()
+    return "".join(
+        [
+            INTRODUCTION,
+            _table(_engine_rows(), _engine_head()),
+            ABILITIES,
+            TYPES,
+            _table(_type_rows(builtin), TYPE_HEAD),
+            OWN,
+            _table(_own_rows(builtin), TYPE_HEAD),
+        ]
+    )
+
+
+TYPE_HEAD = ("type", "logical type", "travels as", "key bytes")
+
+
+def _engine_head() -> tuple[str, ...]:
+    return ("engine", "name", "connection types", "versions", *(f.name for f in fields(Abilities)))
+
+
+def _engine_rows() -> Iterator[tuple[str, ...]]:
+    for engine in engines().values():
+        kinds = ", ".join(f"`{kind}`" for kind in engine.connection_types)
+        marks = (_mark(getattr(engine.abilities, f.name)) for f in fields(Abilities))
+        versions = f"{OLDEST_VERSION // 10000} to {NEWEST_VERSION}"
+        yield (engine.title, f"`{engine.name}`", kinds, versions, *marks)
+
+
+def _builtin() -> dict[int, PgType]:
+    """The driver's list of built-in types, as rows of pg_type."""
+    found: dict[int, PgType] = {}
+    ranges = {info.oid: info for info in registry if isinstance(info, RangeInfo)}
+    for info in registry:
+        name = info.name.strip('"')
+        if isinstance(info, RangeInfo):
+            found[info.oid] = PgType(info.oid, name, "r", subtype=info.subtype_oid)
+        elif isinstance(info, MultirangeInfo):
+            subtype = ranges[info.range_oid].subtype_oid
+            found[info.oid] = PgType(info.oid, name, "m", subtype=subtype)
+        elif name not in PSEUDO:
+            # The catalog's own types have no binary input that another server may be sent.
+            found[info.oid] = PgType(info.oid, name, sends=name not in {"aclitem", "gtsvector"})
+    return found
+
+
+def _type_rows(types: Types) -> Iterator[tuple[str, ...]]:
+    for kind in sorted(types.values(), key=lambda t: (t.kind != "b", t.kind, t.name)):
+        yield _row(types, kind.oid, f"`{SPELLED.get(kind.name, kind.name)}`")
+        if kind.name in MODIFIED:
+            spelled, modifier = MODIFIED[kind.name]
+            yield _row(types, kind.oid, f"`{spelled}`", modifier)
+
+
+def _own_rows(builtin: Types) -> Iterator[tuple[str, ...]]:
+    integer = next(t.oid for t in builtin.values() if t.name == "int4")
+    names = ("enum", "domain", "composite", "base", "range", "intarray", "enumarray")
+    enum, domain, composite, base, range_, intarray, enumarray = (
+        FIRST_USER_OID + n for n, _ in enumerate(names)
+    )
+    own = {
+        enum: PgType(enum, "e", "e", labels=("a",)),
+        domain: PgType(domain, "d", "d", base=integer),
+        composite: PgType(composite, "c", "c"),
+        base: PgType(base, "x", "b"),
+        range_: PgType(range_, "r", "r", subtype=integer),
+        intarray: PgType(intarray, "_int4", "b", element=integer),
+        enumarray: PgType(enumarray, "_e", "b", element=enum),
+    }
+    types = {**builtin, **own}
+    yield _row(types, enum, "enum")
+    yield _row(types, domain, "domain (here over `int4`: as its base type)")
+    yield _row(types, range_, "range of your own (here over `int4`: as its element)")
+    yield _row(types, composite, "composite type")
+    yield _row(types, base, "base type of an extension (`hstore`, `citext`, `geometry` …)")
+    yield _row(types, intarray, "array of a built-in type (here `int4[]`: as its element)")
+    yield _row(types, enumarray, "array of a type of your own")
+
+
+def _row(types: Types, oid: int, name: str, modifier: int = -1) -> tuple[str, ...]:
+    road = "binary" if native_safe(types, oid) else "text"
+    equal = byte_equal(types, oid, modifier, deterministic=True)
+    return name, _logical(datatype(types, oid, modifier)), road, _mark(equal)
+
+
+def _logical(kind: DataType) -> str:
+    words = [str(kind.kind)]
+    if kind.kind is Kind.ARRAY and kind.element is not None:
+        words.append(f"of {_logical(kind.element)}")
+    if kind.bits and kind.kind in {Kind.INTEGER, Kind.FLOAT}:
+        words.append(f"{kind.bits} bit")
+    if kind.unsigned:
+        words.append("unsigned")
+    if kind.zoned:
+        words.append("with zone")
+    return " ".join(words)
+
+
+def _mark(answer: bool) -> str:  # noqa: FBT001
+    return "yes" if answer else "no"
+
+
+def _table(rows: Iterator[tuple[str, ...]], head: tuple[str, ...]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
