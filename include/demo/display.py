@@ -14,7 +14,8 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from writer import ShopWriter
+
+    from include.demo.writer import ShopWriter
 
 STEPS = (
     "configure_endpoints",

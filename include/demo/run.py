@@ -1,6 +1,6 @@
 """The demo: a shop moves to a newer server while its application keeps writing. `make demo`.
 
-    python include/demo/run.py [--exit] [--rate 100] [--scale 1] [--keep]
+    python -m include.demo.run [--exit] [--rate 100] [--scale 1] [--keep]
 
 Starts two PostgreSQL servers of different major versions, a writer and Airflow, triggers the DAG,
 approves the cutover, and says what came of it. Everything listens on 127.0.0.1 only and ends with
@@ -21,15 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_components import ROOT, AirflowError, AirflowProject
-from display import Display, Progress
 from rich.console import Console
-from servers import PostgresServer, free_port
-from shop import ShopLoad, load_shop
-from verdict import Verdict, judge
-from writer import ShopWriter
 
 from godwit.state import StateStore
+from include.demo.airflow_components import ROOT, AirflowError, AirflowProject
+from include.demo.display import Display, Progress
+from include.demo.servers import PostgresServer, free_port
+from include.demo.shop import ShopLoad, load_shop
+from include.demo.verdict import Verdict, judge
+from include.demo.writer import ShopWriter
 
 if TYPE_CHECKING:
     from types import FrameType

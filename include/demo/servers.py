@@ -291,7 +291,7 @@ def _run(
             text=True,
             cwd="/",
         )
-    assert supervisor.stdout is not None  # noqa: S101
+    assert supervisor.stdout is not None
     first = supervisor.stdout.readline()
     if not first:
         raise ServerError(f"the supervisor ended with code {supervisor.wait()}:\n{_log(folder)}")

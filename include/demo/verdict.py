@@ -9,11 +9,13 @@ import psycopg
 from psycopg import sql
 from rich.panel import Panel
 from rich.table import Table
-from shop import SCHEMAS
+
+from include.demo.shop import SCHEMAS
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
-    from writer import WriterStats
+
+    from include.demo.writer import WriterStats
 
 _TABLES = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -417,7 +417,15 @@ class Control(Protocol):
         ...
 
     def take_epoch(self, role: str) -> Epoch:
-        """Fence every earlier runner of this role."""
+        """Fence every earlier runner of this role. No number comes twice, not even after `drop`."""
+        ...
+
+    def confirm_epoch(self, epoch: Epoch) -> None:
+        """Return when nothing of this runner's lost connections can be committed any more.
+
+        Raises:
+            FencedError: a newer runner has taken over.
+        """
         ...
 
     def progress(self) -> Progress:
@@ -612,9 +620,10 @@ class Target(Comparable, Protocol):
         steps: Sequence[SchemaStep],
         *,
         parallel: int = 1,
+        alone: bool = False,
         report: Callable[[ObjectParity], None] | None = None,
     ) -> list[ObjectParity]:
-        """Execute steps; what exists and is equal is skipped. A step that fails is reported as
+        """Execute steps (`alone`: nobody writes meanwhile); what exists and is equal is skipped. A step that fails is reported as
         ``failed`` with the target's words and doesn't stop the ones that don't depend on it."""
         ...
 

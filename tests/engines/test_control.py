@@ -85,12 +85,25 @@ def test_install_by_many_workers_at_once(connector: Connector, target_db: Databa
 def test_a_newer_epoch_fences_the_older(control: PostgresControl, connector: Connector) -> None:
     old, other = control.take_epoch("apply"), control.take_epoch("load:x")
     new = control.take_epoch("apply")
-    assert (old.number, new.number, other.number) == (1, 2, 1)
+    assert new.number == old.number + 1
+    control.confirm_epoch(new)
+    with pytest.raises(FencedError, match="newer runner"):
+        control.confirm_epoch(old)
     with connector.connect(role="target", autocommit=False) as session:
         check_epoch(session, new)
         check_epoch(session, other)
         with pytest.raises(FencedError, match="newer runner"):
             check_epoch(session, old)
+
+
+def test_no_epoch_comes_again_after_a_cleanup(
+    control: PostgresControl, connector: Connector
+) -> None:
+    old = control.take_epoch("apply")
+    control.drop()
+    control.take_epoch("apply")
+    with connector.connect(role="target", autocommit=False) as session, pytest.raises(FencedError):
+        check_epoch(session, old)
 
 
 def test_nobody_takes_an_epoch_between_check_and_commit(
@@ -107,7 +120,7 @@ def test_nobody_takes_an_epoch_between_check_and_commit(
         assert taken == []
         session.commit()
     thread.join(10)
-    assert taken == [Epoch("shop", "apply", 2)]
+    assert taken == [Epoch("shop", "apply", epoch.number + 1)]
     second.close()
 
 

@@ -276,13 +276,20 @@ class Migrator(OpenMigration):
         tell_tables(self, "following")
         return summary
 
-    def finish_schema(self) -> SchemaReport:
-        """Make what comes after the rows, then compare object by object."""
+    def finish_schema(self, *, alone: bool = False) -> SchemaReport:
+        """Make what comes after the rows, then compare object by object.
+
+        `alone`: no session applies changes meanwhile, so tables may be locked against it.
+        """
         self.phase("finish_schema")
         if not self.loads:
             return SchemaReport(())
         report = schema.finish(
-            self.target, self.schema_plan(), self.reporter, streams=self.definition.streams
+            self.target,
+            self.schema_plan(),
+            self.reporter,
+            streams=self.definition.streams,
+            alone=alone or not self.captures,
         )
         if not report.count("failed") and not report.count("missing"):
             self.note_done("finish_schema")

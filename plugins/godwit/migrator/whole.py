@@ -126,7 +126,7 @@ class _Run:
 
     def _finish_schema(self) -> None:
         if not self._migrator.done("finish_schema"):
-            self._count(self._migrator.finish_schema())
+            self._count(self._migrator.finish_schema(alone=True))
 
     def _count(self, report: object) -> None:
         for item in getattr(report, "objects", ()):

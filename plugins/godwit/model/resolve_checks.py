@@ -111,7 +111,7 @@ def check_mapping(mapping: TableMapping, *, captures: bool) -> list[Finding]:
     """Findings about identity and columns of one table."""
     table = mapping.source
     found: list[Finding] = []
-    if not mapping.columns and table.columns:
+    if not mapping.columns and table.stored_columns:
         found.append(
             Finding(
                 "no-columns",

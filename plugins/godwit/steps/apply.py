@@ -165,6 +165,8 @@ class Session:
 
     def _once(self, epoch: Epoch) -> str:
         """One connection to both sides; returns why it ended."""
+        # The answer to the last commit may have been lost: the checkpoint is read when it has ended.
+        self.control.confirm_epoch(epoch)
         progress = self.control.progress()
         if progress.checkpoint is None:
             raise GodwitError(

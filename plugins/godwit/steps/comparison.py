@@ -231,8 +231,8 @@ class Comparison:
 
     def _suspects(self, pair: Pair, buckets: int, wanted: list[int]) -> set[str]:
         here, there = self._both(
-            lambda: dict(self._source.row_hashes(pair.source, buckets, wanted)),
-            lambda: dict(self._target.row_hashes(pair.target, buckets, wanted)),
+            lambda: _joined(self._source.row_hashes(pair.source, buckets, wanted)),
+            lambda: _joined(self._target.row_hashes(pair.target, buckets, wanted)),
         )
         return {key for key in here.keys() | there.keys() if here.get(key) != there.get(key)}
 
@@ -275,6 +275,19 @@ class Comparison:
         if differing and not result.count:
             # The rows were equal when they were listed, the sums weren't: too busy to tell.
             result.busy, result.count = max(result.busy, 1), len(differing)
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """By key; of rows that share one (where nothing forbids it) all hashes."""
+    found: dict[str, str] = {}
+    several: dict[str, list[str]] = {}
+    for key, row in pairs:
+        if key in found:
+            several.setdefault(key, [found[key]]).append(row)
+        else:
+            found[key] = row
+    found.update((key, " ".join(sorted(rows))) for key, rows in several.items())
+    return found
 
 
 def _hashes(side: Comparable, spec: CompareSpec, buckets: int, wanted: list[int]) -> Counter[str]:

@@ -61,13 +61,18 @@ def make_keys(
 
 
 def finish(
-    target: Target, made: SchemaPlan, report: Reporter, *, streams: int = DEFAULT_STREAMS
+    target: Target,
+    made: SchemaPlan,
+    report: Reporter,
+    *,
+    streams: int = DEFAULT_STREAMS,
+    alone: bool = False,
 ) -> SchemaReport:
     """Make everything that comes after the rows, then compare object by object with the plan.
 
-    What could not be made is in the report as ``failed``; nothing is raised for it.
+    `alone`: no changes are applied meanwhile. What could not be made is in the report as ``failed``; nothing is raised for it.
     """
-    outcomes = _run(target, made, AFTER_ROWS, report, streams)
+    outcomes = _run(target, made, AFTER_ROWS, report, streams, alone=alone)
     return _compared(target, made, outcomes, (BEFORE_ROWS, KEYS, AFTER_ROWS))
 
 
@@ -80,11 +85,18 @@ def late(
 
 
 def _run(
-    target: Target, made: SchemaPlan, phase: str, report: Reporter, streams: int
+    target: Target,
+    made: SchemaPlan,
+    phase: str,
+    report: Reporter,
+    streams: int,
+    *,
+    alone: bool = True,
 ) -> list[ObjectParity]:
     return target.run_schema(
         made.phase(phase),
         parallel=streams,
+        alone=alone,
         report=lambda outcome: report.event("object", asdict(outcome)),
     )
 

@@ -153,6 +153,7 @@ class _Run:
             if repair
             else None
         )
+        newer = _newer_columns(self._source, mappings)
         opened = []
         for mapping in mappings:
             reason = suspended.get(mapping.source.name) or suspended.get(mapping.target)
@@ -161,6 +162,8 @@ class _Run:
             elif mapping.target in shared:
                 why = "several tables are loaded into this one: their rows cannot be told apart"
                 opened.append(_Open(mapping, reason=why))
+            elif mapping.source.name in newer:
+                opened.append(_Open(mapping, reason=newer[mapping.source.name]))
             else:
                 opened.append(self._open(mapping, comparison, rows_per_range))
         return tuple(self._close(table, repairer) for table in opened)
@@ -240,6 +243,19 @@ class _Run:
             "the table is not validated: remove the cause and validate again",
         )
         self._report.event("finding", finding.to_json())
+
+
+def _newer_columns(source: Source, mappings: Sequence[TableMapping]) -> dict[TableName, str]:
+    """Tables that have got columns since the migration began, of which it knows nothing."""
+    known = {m.source.name: {c.name for c in m.source.columns} for m in mappings}
+    reasons = {}
+    for table in source.catalog(lambda name: name in known):
+        added = [c.name for c in table.columns if c.name not in known[table.name]]
+        if added:
+            reasons[table.name] = "since the migration began: " + ", ".join(
+                f"column {name} was added" for name in added
+            )
+    return reasons
 
 
 def _shared_targets(mappings: Sequence[TableMapping]) -> set[TableName]:

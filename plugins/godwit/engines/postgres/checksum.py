@@ -129,11 +129,22 @@ class Checksum:
                     yield from cursor.execute(query)
 
     def hashes_of(self, spec: CompareSpec, keys: Sequence[str]) -> dict[str, str]:
-        """Current hashes of rows by key; absent rows are left out. Uses the key's index."""
+        """Current hashes of rows by key; absent rows are left out. Uses the key's index, except for
+        keys with NULLs, which only a table without such an index has.
+        """
         texts = [json.loads(key) for key in keys]
+        whole = [text for text in texts if None not in text]
+        partial = [text for text in texts if None in text]
+        found: dict[str, str] = {}
         with self._session(spec.table) as session:
-            query = hashing.rows_of(spec, self._shape(session, spec.table), texts)
-            return dict(session.execute(query).fetchall())
+            shape = self._shape(session, spec.table)
+            if whole:
+                query = hashing.rows_of(spec, shape, whole)
+                found.update(session.execute(query).fetchall())
+            if partial:
+                query = hashing.rows_of(spec, shape, partial, nulls=True)
+                found.update(session.execute(query).fetchall())
+        return found
 
 
 def _refused(cause: psycopg.Error, table: TableName, where: str) -> EndpointError:

@@ -86,12 +86,16 @@ def check_epoch(session: Session, epoch: Epoch, *, hold: bool = True) -> None:
         query + (" FOR SHARE" if hold else ""), [epoch.migration, epoch.role, epoch.number]
     ).fetchone()
     if row is None:
-        raise FencedError(
-            "a newer runner of this migration has taken over",
-            where=f"migration {epoch.migration}, role {epoch.role}, epoch {epoch.number}",
-            why="the same work was started again while this runner was still busy",
-            hint="nothing: the newer runner goes on, this one has written nothing since",
-        )
+        raise _taken_over(epoch)
+
+
+def _taken_over(epoch: Epoch) -> FencedError:
+    return FencedError(
+        "a newer runner of this migration has taken over",
+        where=f"migration {epoch.migration}, role {epoch.role}, epoch {epoch.number}",
+        why="the same work was started again while this runner was still busy",
+        hint="nothing: the newer runner goes on, this one has written nothing since",
+    )
 
 
 def ledger_line(session: Session, migration: str, chunk_id: str) -> LoadedChunk | None:
@@ -250,14 +254,32 @@ class PostgresControl:
     # -- epochs and progress
 
     def take_epoch(self, role: str) -> Epoch:
-        """Fence every earlier runner of this role."""
+        """Fence every earlier runner of this role.
+
+        The first epoch is the time in microseconds: after a cleanup no number comes again, or a
+        runner from before it could pass for one of the new migration.
+        """
         rows = self._rows(
-            "INSERT INTO godwit.epochs AS e (migration, role, epoch) VALUES (%s, %s, 1)"
+            "INSERT INTO godwit.epochs AS e (migration, role, epoch)"
+            " VALUES (%s, %s, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)"
             " ON CONFLICT (migration, role)"
             " DO UPDATE SET epoch = e.epoch + 1, taken_at = clock_timestamp() RETURNING epoch",
             [self.migration, role],
         )
         return Epoch(self.migration, role, rows[0][0])
+
+    def confirm_epoch(self, epoch: Epoch) -> None:
+        """Wait for whatever this runner's own lost connections may still commit.
+
+        A commit shares the lock on its epoch, so this lock is only had once it has ended.
+        """
+        held = self._rows(
+            "SELECT 1 FROM godwit.epochs WHERE migration = %s AND role = %s AND epoch = %s"
+            " FOR UPDATE",
+            [epoch.migration, epoch.role, epoch.number],
+        )
+        if not held:
+            raise _taken_over(epoch)
 
     def progress(self) -> Progress:
         """Checkpoint and watermarks."""

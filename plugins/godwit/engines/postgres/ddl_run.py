@@ -6,7 +6,7 @@ import heapq
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import psycopg
@@ -25,8 +25,10 @@ LOCK_TIMEOUT = "4s"
 ATTEMPTS = 30
 PAUSE_SECONDS = 0.2
 SHOWN_CHARACTERS = 240
-#: Made without a lock that excludes others of the same kind on the same table.
-_SHARING = frozenset({"index", "analyze"})
+#: Kilobytes an index build may sort in: the default makes it spill long before it has to.
+MAINTENANCE_KB = 256 << 10
+#: Made under a lock that admits others of the same kind on the same table.
+_SHARING = frozenset({"index"})
 #: Settings of an object: made so, whatever they were.
 _ASSIGNED = frozenset({"trigger state", "rule state", "replica identity"})
 _RETRYABLE = (
@@ -105,9 +107,12 @@ def run_schema(
     steps: Sequence[SchemaStep],
     *,
     parallel: int = 1,
+    alone: bool = False,
     report: Report | None = None,
 ) -> list[ObjectParity]:
     """Execute steps, each in a transaction of its own, as soon as what they depend on is there.
+
+    `alone`: nobody writes to the tables meanwhile, so indexes are built in one scan.
 
     What exists and is equal is ``skipped``; what exists and differs is left alone and reported as
     ``differs``; what fails is ``failed``, and so is what depends on it, but nothing else.
@@ -118,6 +123,8 @@ def run_schema(
             found = there.get((step.kind, step.name), step.definition)
             if found != step.definition and same_view(conn, step, found):
                 there[step.kind, step.name] = step.definition
+    if alone:
+        steps = [_at_once(step) for step in steps]
     with ThreadPoolExecutor(max(parallel, 1), thread_name_prefix="schema") as pool:
         workers = max(parallel, 1)
         run = _Run(connector, there, pool, steps, report or (lambda _: None), workers)
@@ -191,7 +198,10 @@ class _Run:
         """Steps on one table run one after the other, unless their locks go together."""
         running = (self.steps[place] for place in self.running.values())
         others = [other for other in running if other.table == step.table]
-        return not others or all(s.kind in _SHARING for s in (step, *others))
+        # Two concurrent builds on one table wait for each other's snapshots: a deadlock.
+        return not others or all(
+            s.kind in _SHARING and not s.concurrent for s in (step, *others)
+        )
 
     def _finish(self, place: int, outcome: ObjectParity) -> None:
         todo = [(place, outcome)]
@@ -271,6 +281,11 @@ class _Run:
             # Bodies may name what is made later; bodies are compared, not compiled, here.
             conn.execute("SET check_function_bodies = off")
             conn.execute("SET client_min_messages = error")
+            conn.execute(
+                "SELECT set_config(name, %s, false) FROM pg_settings"
+                " WHERE name = 'maintenance_work_mem' AND setting::bigint < %s",
+                [f"{MAINTENANCE_KB}kB", MAINTENANCE_KB],
+            )
             self.local.conn = conn
             self.opened.append(conn)
         return conn
@@ -279,6 +294,13 @@ class _Run:
         """Close the workers' connections."""
         for conn in self.opened:
             conn.close()
+
+
+def _at_once(step: SchemaStep) -> SchemaStep:
+    if not step.concurrent:
+        return step
+    first = step.statements[0].replace(" INDEX CONCURRENTLY ", " INDEX ", 1)
+    return replace(step, statements=(first, *step.statements[1:]), concurrent=False)
 
 
 def _label(step: SchemaStep) -> str:

@@ -113,19 +113,26 @@ def rows_in(spec: CompareSpec, shape: Shape, buckets: int, wanted: Sequence[int]
     )
 
 
-def rows_of(spec: CompareSpec, shape: Shape, keys: Sequence[Sequence[str]]) -> sql.Composed:
-    """``(key, hash)`` of the rows that have these keys (a list of texts each)."""
+def rows_of(
+    spec: CompareSpec, shape: Shape, keys: Sequence[Sequence[str | None]], *, nulls: bool = False
+) -> sql.Composed:
+    """``(key, hash)`` of the rows that have these keys (a list of texts each; with `nulls` None is
+    NULL). Rows that share a key come as one, with all their hashes.
+    """
     names = [spec.columns[position] for position in spec.key]
     # Filters name their columns without the table: no alias may be called like a column.
     aliases = [sql.Identifier(f"godwit key {place}") for place in range(len(names))]
     matches = [
-        sql.SQL("t.{} {} k.{}::{}").format(
+        sql.SQL("t.{}::text IS NOT DISTINCT FROM k.{}").format(sql.Identifier(name), alias)
+        if nulls
+        else sql.SQL("t.{} {} k.{}::{}").format(
             sql.Identifier(name), shape.equals[name], alias, shape.types[name]
         )
         for name, alias in zip(names, aliases, strict=True)
     ]
     return sql.SQL(
-        "SELECT {key}, {hash} FROM unnest({arrays}) AS k({aliases}) JOIN {table} AS t ON {matches}"
+        'SELECT id, string_agg(h, \' \' ORDER BY h COLLATE "C") FROM (SELECT {key} AS id, {hash} AS h'
+        " FROM unnest({arrays}) AS k({aliases}) JOIN {table} AS t ON {matches}) AS r GROUP BY 1"
     ).format(
         key=_key_json(spec),
         hash=_hash(spec, shape),
@@ -195,6 +202,13 @@ def _range(spec: CompareSpec, shape: Shape) -> list[sql.Composable]:
     if spec.range is None:
         return []
     column, kind = sql.Identifier(spec.range.column), shape.types[spec.range.column]
+    if spec.range.lower is None and spec.range.upper is not None:
+        # A target without the key may hold NULLs there: they belong to one of the ranges.
+        return [
+            sql.SQL("(t.{0} < {1}::{2} OR t.{0} IS NULL)").format(
+                column, sql.Literal(spec.range.upper), kind
+            )
+        ]
     return [
         sql.SQL("t.{} {} {}::{}").format(column, sql.SQL(operator), sql.Literal(bound), kind)
         for operator, bound in ((">=", spec.range.lower), ("<", spec.range.upper))

@@ -121,12 +121,14 @@ def _select(
     )
     if result.status != pq.ExecStatus.TUPLES_OK:
         raise psycopg.errors.error_from_result(result)
-    numbers, rows = set(), []
+    numbers = set()
+    # Keys that are equal in other bytes find the same row.
+    rows: dict[tuple[bytes | None, ...], None] = {}
     for n in range(result.ntuples):
         ordinal = result.get_value(n, 0) or b""
         numbers.add((int.from_bytes(ordinal, "big") if binary else int(ordinal)) - 1)
-        rows.append([result.get_value(n, i) for i in range(1, result.nfields)])
-    return numbers, rows
+        rows[tuple(result.get_value(n, i) for i in range(1, result.nfields))] = None
+    return numbers, [list(row) for row in rows]
 
 
 def _types(session: Session, mapping: TableMapping, keys: Sequence[str]) -> list[tuple[int, int]]:
@@ -174,9 +176,14 @@ def _binary_arrays(
     return arrays
 
 
-def _text_array(values: Sequence[str]) -> bytes:
-    quoted = (v.replace("\\", "\\\\").replace('"', '\\"') for v in values)
-    return ("{" + ",".join(f'"{v}"' for v in quoted) + "}").encode()
+def _text_array(values: Sequence[str | None]) -> bytes:
+    return ("{" + ",".join(map(_element, values)) + "}").encode()
+
+
+def _element(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _key_batch(keys: Payload) -> pa.RecordBatch:

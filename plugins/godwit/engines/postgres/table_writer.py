@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import psycopg
 import pyarrow as pa
@@ -75,6 +76,10 @@ class TableWriter:
         """Target columns of the identity, in the order of the source's."""
         names = self.mapping.target_names
         return tuple(names[c] for c in self.mapping.source.identity)
+
+    @cached_property
+    def _byte_equal(self) -> bool:
+        return all(self.mapping.source.column(c).byte_equal for c in self.mapping.source.identity)
 
     @property
     def facts(self) -> Facts:
@@ -255,7 +260,8 @@ class TableWriter:
 
     def _upsert(self, payload: Payload) -> None:
         statements = self.stage(payload)
-        if statements.facts.arbiter and statements.updatable:
+        # An upsert keeps the identity's bytes, which another writing of it may change.
+        if statements.facts.arbiter and statements.updatable and self._byte_equal:
             self._session.execute(statements.upsert)
         else:
             self._replace(payload)

@@ -62,10 +62,13 @@ class PostgresTarget(Checksum):
         steps: Sequence[SchemaStep],
         *,
         parallel: int = 1,
+        alone: bool = False,
         report: Callable[[ObjectParity], None] | None = None,
     ) -> list[ObjectParity]:
         """Execute steps; what exists and is equal is skipped."""
-        return ddl_run.run_schema(self.connector, steps, parallel=parallel, report=report)
+        return ddl_run.run_schema(
+            self.connector, steps, parallel=parallel, alone=alone, report=report
+        )
 
     def parity(self, plan: SchemaPlan) -> list[ObjectParity]:
         """Compare every object of the plan with what the target has."""
