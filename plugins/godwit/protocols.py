@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from godwit.model.catalog import Catalog, Table, TableName
 from godwit.model.changes import ChangeBatch, Format, Idle, Payload, Position
-from godwit.model.chunks import Bound, Bundle, Chunk, LoadedChunk
+from godwit.model.chunks import Bundle, Chunk, LoadedChunk
 from godwit.model.endpoint import Connection
 from godwit.model.mapping import RowFilter, TableMapping
 from godwit.model.report import Finding, ObjectParity
@@ -248,7 +248,8 @@ class Source(Comparable, Protocol):
 
     def catalog(self, wanted: Callable[[TableName], bool], *, objects: bool = False) -> Catalog:
         """Tables that are wanted (views are asked for too where the engine reads them); with
-        `objects`, also native objects that belong to them."""
+        `objects`, also native objects that belong to them.
+        """
         ...
 
     def formats(self, table: Table, columns: Sequence[str]) -> tuple[Format, ...]:
@@ -259,7 +260,8 @@ class Source(Comparable, Protocol):
         self, mapping: TableMapping, *, rows_per_chunk: int, bytes_per_chunk: int
     ) -> list[tuple[Chunk, bool]]:
         """Chunks that cover the table without gap or overlap, with ids left empty, and whether the
-        chunk must share one snapshot with the table's others."""
+        chunk must share one snapshot with the table's others.
+        """
         ...
 
     def read(
@@ -290,7 +292,8 @@ class Source(Comparable, Protocol):
 
     def open_capture(self, migration: str, tables: Sequence[Table]) -> Position:
         """Make (or find, when it is ours) the capture; returns the low watermark: every change that
-        commits after this call returns lies after it."""
+        commits after this call returns lies after it.
+        """
         ...
 
     def capture_status(self, migration: str) -> CaptureStatus:
@@ -304,7 +307,8 @@ class Source(Comparable, Protocol):
     def untold_changes(self, tables: Sequence[Table]) -> dict[TableName, int]:
         """How many changes that the log does not tell each table has seen so far: updates and
         deletes where it tells only inserts, all of them where it tells nothing (`Table.capture`).
-        Another number than before means: load it again."""
+        Another number than before means: load it again.
+        """
         ...
 
     def change_formats(self, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:
@@ -468,8 +472,32 @@ class Control(Protocol):
         """Suspended tables and why."""
         ...
 
-    def resume(self, table: TableName) -> None:
-        """Take a suspended table in again."""
+    def resume(self, table: TableName, epoch: Epoch | None = None) -> None:
+        """Take a suspended table in again; a reload that was asked for is done.
+
+        Raises:
+            FencedError: a newer epoch exists; nothing was changed.
+        """
+        ...
+
+    def ask_reload(self, table: TableName) -> None:
+        """Ask whoever applies the changes to load the table again. It is suspended until then."""
+        ...
+
+    def reloads(self) -> tuple[TableName, ...]:
+        """Tables to be loaded again, the first asked for first."""
+        ...
+
+    def refuse_reload(self, table: TableName, reason: str, epoch: Epoch) -> None:
+        """The table cannot be loaded again: it stays suspended, for this reason.
+
+        Raises:
+            FencedError: a newer epoch exists; nothing was changed.
+        """
+        ...
+
+    def show_life(self) -> None:
+        """The session is at work, though it applies nothing."""
         ...
 
     def exceptions(self, limit: int = 100) -> list[RowException]:
@@ -510,7 +538,8 @@ class Control(Protocol):
 @dataclass(frozen=True)
 class ErrorPolicy:
     """What happens to what the target refuses: DMS words (``LOG_ERROR``, ``SUSPEND_TABLE``,
-    ``STOP_TASK``, ``IGNORE_RECORD``; inserts also ``INSERT_RECORD``, updates ``UPDATE_RECORD``)."""
+    ``STOP_TASK``, ``IGNORE_RECORD``; inserts also ``INSERT_RECORD``, updates ``UPDATE_RECORD``).
+    """
 
     data: str = "LOG_ERROR"
     insert: str = "LOG_ERROR"
@@ -557,7 +586,8 @@ class Applier(Protocol):
 
     def idle(self, position: Position) -> Applied:
         """Nothing is pending up to `position`: store it as the checkpoint (now and then), report
-        durability and the control values."""
+        durability and the control values.
+        """
         ...
 
     def close(self) -> Position | None:
@@ -612,7 +642,8 @@ class Target(Comparable, Protocol):
 
     def plan_schema(self, catalog: Catalog, mappings: Sequence[TableMapping]) -> SchemaPlan:
         """DDL that makes the mapped tables and their objects; native objects of the same engine are
-        kept, others built from logical types."""
+        kept, others built from logical types.
+        """
         ...
 
     def run_schema(
@@ -624,7 +655,8 @@ class Target(Comparable, Protocol):
         report: Callable[[ObjectParity], None] | None = None,
     ) -> list[ObjectParity]:
         """Execute steps (`alone`: nobody writes meanwhile); what exists and is equal is skipped. A step that fails is reported as
-        ``failed`` with the target's words and doesn't stop the ones that don't depend on it."""
+        ``failed`` with the target's words and doesn't stop the ones that don't depend on it.
+        """
         ...
 
     def parity(self, plan: SchemaPlan) -> list[ObjectParity]:
@@ -675,7 +707,8 @@ class Target(Comparable, Protocol):
     ) -> int:
         """Replace the rows whose `column` (target name) lies in [lower, upper) by these rows, in
         one commit; returns rows written. Rows that moved into the window replace their older
-        versions by row identity."""
+        versions by row identity.
+        """
         ...
 
     def change_formats(self, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:
@@ -692,7 +725,8 @@ class Target(Comparable, Protocol):
         reselect: Reselect,
     ) -> Applier:
         """A session that applies changes. `reselect` completes partial updates of rows that are not
-        there yet."""
+        there yet.
+        """
         ...
 
     def repair(

@@ -82,7 +82,8 @@ def airflow(databases: dict[str, Database], metadata: str) -> Iterator[AirflowPr
         password=secrets.token_hex(12),
     )
     try:
-        project.make_database()
+        project.prepare()
+        project.migrate()
         project.start()
         for name in NAMES:
             project.wait_until_ready(name)

@@ -74,12 +74,13 @@ class Case:
 
     @property
     def moments(self) -> list[str]:
-        """When its changes may come: while a run is going on, and between two runs.
+        """When its changes may come: during a run, between two, or while one follows.
 
         Without changes of its own, and where these reshape tables, rows are only touched.
         """
-        own = ["during", "between"] if self.streams else []
-        return own if own and not self.reshaped else [*own, "touched"]
+        if not self.streams:
+            return ["touched"]
+        return ["during", "between", "touched" if self.reshaped else "following"]
 
     @property
     def rows_said(self) -> int:

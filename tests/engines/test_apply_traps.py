@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS
 from godwit.model.catalog import TableName
 from godwit.protocols import ErrorPolicy
 from include.demo.servers import Database
-from tests.pair import OneFormat, Pair, pair_of
+from tests.pair import CHANGE_FORMATS, OneFormat, Pair, key_text, pair_of
 
-FORMATS = [BINARY, CSV, TEXT_COLUMNS]
+FORMATS = CHANGE_FORMATS
 
 
 @pytest.fixture
@@ -79,11 +78,11 @@ def test_rows_of_inheriting_tables_are_left_alone(pair: Pair, format: object) ->
     )
     pair.open()
     target = OneFormat(pair.target, format)  # type: ignore[arg-type]
-    for script in (
+    changes = (
         "UPDATE ONLY parent SET v = 'changed' WHERE id = 1; DELETE FROM ONLY parent WHERE id = 2;"
-        "UPDATE ONLY parent SET id = 30 WHERE id = 3; DELETE FROM ONLY heap WHERE v = 'same'",
-        "TRUNCATE ONLY parent, ONLY heap",
-    ):
+        "UPDATE ONLY parent SET id = 30 WHERE id = 3; DELETE FROM ONLY heap WHERE v = 'same'"
+    )
+    for script in (changes, "TRUNCATE ONLY parent, ONLY heap"):
         run(pair.source_db, script)
         pair.drain(target=target)
         for table in ("parent", "child", "heap", "heir"):
@@ -129,7 +128,9 @@ def test_a_missing_row_whose_update_tells_little_is_made_again(
     pair.open()
     pair.target_db.execute("DELETE FROM t WHERE id = 2; DELETE FROM u WHERE id = 2")
     if careful:
-        pair.target_db.execute("ALTER TABLE t ADD CHECK (id < 90); ALTER TABLE u ADD CHECK (id < 90)")
+        pair.target_db.execute(
+            "ALTER TABLE t ADD CHECK (id < 90); ALTER TABLE u ADD CHECK (id < 90)"
+        )
         more = "; INSERT INTO t (id) VALUES (99); INSERT INTO u VALUES (99)"
     else:
         more = ""
@@ -144,7 +145,8 @@ def test_a_missing_row_whose_update_tells_little_is_made_again(
 def test_catching_up_with_unique_keys_on_the_target_logs_nothing(pair: Pair) -> None:
     """Rows are there already, and a swap makes the batch run with care."""
     pair.both(
-        "CREATE TABLE t (id int PRIMARY KEY, code text UNIQUE); INSERT INTO t VALUES (1,'a'),(2,'b')"
+        "CREATE TABLE t (id int PRIMARY KEY, code text UNIQUE);"
+        "INSERT INTO t VALUES (1, 'a'), (2, 'b')"
     )
     pair.open(exact=False)
     run(
@@ -168,11 +170,12 @@ def test_an_old_version_that_cannot_come_back_is_told(pair: Pair) -> None:
     pair.target_db.execute("ALTER TABLE t ADD CHECK (code <> 'bad')")
     run(
         pair.source_db,
-        "BEGIN; UPDATE t SET code = 'bad' WHERE id = 2; UPDATE t SET code = 'a' WHERE id = 1;COMMIT",
+        "BEGIN; UPDATE t SET code = 'bad' WHERE id = 2;"
+        "UPDATE t SET code = 'a' WHERE id = 1; COMMIT",
     )
     pair.drain()
     assert pair.target_db.fetch("SELECT id, code FROM t") == [(1, "a")]
-    assert {(e.operation, e.key) for e in pair.control.exceptions()} == {("UPDATE", "id=00000002")}
+    assert {(e.operation, e.key) for e in pair.control.exceptions()} == {("UPDATE", f"id={key_text(2)}")}
 
 
 @pytest.mark.parametrize(
@@ -277,3 +280,47 @@ def test_rows_without_identity_that_are_not_there_are_told(pair: Pair) -> None:
     run(pair.source_db, "UPDATE h SET v = 10 WHERE v = 1")
     pair.drain()
     assert pair.control.exception_count() == 1
+
+
+def test_refusals_in_later_parts_of_a_huge_transaction(pair: Pair) -> None:
+    """What an earlier part did stays, what was refused is told once, and all is one commit."""
+    pair.both(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE s (id int PRIMARY KEY, v text);"
+        "CREATE TABLE h (v text); ALTER TABLE h REPLICA IDENTITY FULL"
+    )
+    pair.open()
+    pair.target_db.execute("ALTER TABLE t ADD CHECK (v <> 'bad'); ALTER TABLE s ADD CHECK (id < 9)")
+    pad = "INSERT INTO h SELECT repeat('x', 1000) FROM generate_series(1, 800)"
+    run(
+        pair.source_db,
+        f"BEGIN; INSERT INTO t VALUES (1, 'bad'), (2, 'good'); {pad};"
+        f"INSERT INTO t VALUES (3, 'bad'), (4, 'good'); {pad}; DELETE FROM t WHERE id = 2;"
+        f"TRUNCATE s; INSERT INTO s VALUES (10), (1); {pad}; ALTER TABLE s ADD c int;"
+        f"INSERT INTO s VALUES (2); INSERT INTO t VALUES (5, 'bad'); {pad}; COMMIT",
+    )
+    summary = pair.drain(batch_bytes=1 << 18)
+    assert (summary.transactions, summary.batches) == (1, 1)
+    assert pair.target_db.fetch("SELECT id FROM t") == [(4,)]
+    assert pair.target_db.fetch("SELECT count(*) FROM h") == [(3200,)]
+    assert list(pair.control.suspended()) == [TableName("public", "s")]
+    logged = sorted((e.table.name, e.key[-1]) for e in pair.control.exceptions())
+    assert logged == [("t", "1"), ("t", "3"), ("t", "5")]
+
+
+def test_a_huge_transaction_is_left_alone_when_its_session_stops(pair: Pair) -> None:
+    pair.both("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    pair.open()
+    run(pair.source_db, "INSERT INTO t SELECT i, repeat('x', 900) FROM generate_series(1, 3000) i")
+    until = pair.source.position()
+    looks = 0
+
+    def stop() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 3
+
+    pair.session(until=until, stop=stop, batch_bytes=1 << 18).run()
+    assert pair.target_db.fetch("SELECT count(*) FROM t") == [(0,)]
+    assert not pair.source.parse_position(pair.control.progress().checkpoint or "").includes(until)
+    pair.session(until=until, batch_bytes=1 << 18).run()
+    pair.assert_equal()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -328,3 +329,30 @@ def test_missing_rights_are_told(source_db: Database, role: str) -> None:
     with pytest.raises(CutoverError, match="no fence"):
         plan_fence(weak, [name], "wall")
     weak.close()
+
+
+def test_a_session_that_is_only_starting_is_waited_for(
+    source_db: Database, connector: Connector
+) -> None:
+    """It has read the database's settings, and is not among the sessions yet."""
+    started: list[psycopg.Connection[Any]] = []
+
+    def start() -> None:
+        with contextlib.suppress(psycopg.OperationalError):
+            started.append(source_db.connect(options="-c post_auth_delay=1"))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not source_db.fetch(
+        "SELECT 1 FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_database'::regclass"
+        " AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()"
+    ):
+        assert time.monotonic() < deadline
+    made = plan(connector, "read-only")
+    fence(connector, made)
+    thread.join()
+    for session in started:
+        with contextlib.closing(session), pytest.raises(psycopg.Error):
+            session.execute("INSERT INTO t VALUES (2)")
+    unfence(connector, made)

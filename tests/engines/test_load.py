@@ -20,6 +20,7 @@ from godwit.model.changes import Format, Payload
 from godwit.model.chunks import Chunk, LoadedChunk
 from godwit.model.mapping import ColumnMapping, Condition, RowFilter, TableMapping
 from include.demo.servers import Database
+from tests.conftest import OLDER_VERSION, WITH_VECTOR
 from tests.loading import Pair, pair, rows
 
 FORMATS = [BINARY, CSV, TEXT_COLUMNS]
@@ -115,8 +116,13 @@ TYPES = (
     "CREATE TYPE public.mood AS ENUM ('sad', 'so ''so''');"
     "CREATE TYPE public.pair AS (n int, t text);"
     "CREATE DOMAIN public.positive AS int CHECK (VALUE > 0);"
-    "CREATE EXTENSION vector SCHEMA public;"
+    + ("CREATE EXTENSION vector SCHEMA public;" if WITH_VECTOR else "")
 )
+if not WITH_VECTOR:
+    del VALUES["public.vector"]
+if OLDER_VERSION < 14:
+    del VALUES["int8multirange"]
+    VALUES["numeric"] = [v for v in VALUES["numeric"] if "Infinity" not in v]
 
 
 def make_values(ends: Pair) -> list[str]:

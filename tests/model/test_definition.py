@@ -304,7 +304,7 @@ def test_instance_settings_win_over_task_settings_win_over_class() -> None:
 
 
 def test_start_date_is_utc() -> None:
-    changes = {"migration_type": "full-load", "schedule": "@daily"}
+    changes = {"migration_type": "full-load", "schedule": "@once"}
     for text in (
         "start_date: 2024-05-01",
         "start_date: 2024-05-01 00:00:00",

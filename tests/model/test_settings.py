@@ -131,6 +131,7 @@ def test_a_document_as_dms_returns_it() -> None:
         "update": "LOG_ERROR",
         "delete": "IGNORE_RECORD",
         "table": "SUSPEND_TABLE",
+        "truncation": "repeat",
     }
     assert not settings.validation.enabled
     assert settings.validation.rows_per_range is None

@@ -1,4 +1,4 @@
-"""The scripts of docs/operations.md are enough: logins with these rights alone run whole migrations."""
+"""The scripts of docs/operations.md are enough: logins with these rights run whole migrations."""
 
 from __future__ import annotations
 

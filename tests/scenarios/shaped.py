@@ -99,9 +99,7 @@ class Shaped:
         }
 
     @contextmanager
-    def open(
-        self, switch: Callable[[str, Connection], None] | None = None
-    ) -> Iterator[Migrator]:
+    def open(self, switch: Callable[[str, Connection], None] | None = None) -> Iterator[Migrator]:
         definition = parse_definition(self.definition, "test")
         with Migrator(
             definition, self.connections.__getitem__, self.told, switch_connection=switch

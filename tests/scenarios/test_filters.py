@@ -149,7 +149,8 @@ def test_ranges_by_hand(source_db: Database, target_db: Database) -> None:
     with shaped(source_db, target_db, *rules) as moved:
         moved.migrate(
             during="UPDATE part SET region = (region + 2) % 5 WHERE id % 3 = 0",
-            after="UPDATE part SET id = id + 5000 WHERE region = 1; DELETE FROM loose WHERE at IS NULL",
+            after="UPDATE part SET id = id + 5000 WHERE region = 1;"
+            "DELETE FROM loose WHERE at IS NULL",
         )
         chunks = [c for c in moved.told.of("chunk") if c["table"] == ["public", "part"]]
         assert len(chunks) == 3

@@ -1,4 +1,7 @@
-"""TRUNCATE of a table that others inherit from, before the heir was loaded."""
+"""TRUNCATE of a table that others inherit from, replayed after its heir was loaded.
+
+The heir used to lose the rows it had been loaded with.
+"""
 
 from __future__ import annotations
 

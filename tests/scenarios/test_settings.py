@@ -51,7 +51,7 @@ def test_a_truncate_can_stop_the_run(source_db: Database, target_db: Database) -
     settings = {"ErrorBehavior": {"ApplyErrorFailOnTruncationDdl": True}}
     with shaped(source_db, target_db, task_settings=settings) as moved:
         moved.migrate()
-        with pytest.raises(ApplyError, match=r"public\.note.*HandleSourceTableTruncated"):
+        with pytest.raises(ApplyError, match=r"(?s)public\.note.*HandleSourceTableTruncated"):
             moved.change("INSERT INTO note VALUES (201, 'x'); TRUNCATE note")
         assert target_db.fetch("SELECT count(*) FROM note")[0][0] in (200, 201)
         del moved.definition["task_settings"]
@@ -72,8 +72,8 @@ def test_rows_deleted_on_the_source_stay_marked(source_db: Database, target_db: 
     with shaped(source_db, target_db, rule) as moved:
         moved.migrate(
             during="DELETE FROM note WHERE id = 1; UPDATE note SET t = 'u' WHERE id = 2",
-            after="DELETE FROM note WHERE id BETWEEN 10 AND 19; UPDATE note SET t = 'u' WHERE id = 20;"
-            "INSERT INTO note VALUES (300, 'new'); UPDATE note SET id = 400 WHERE id = 30",
+            after="DELETE FROM note WHERE id BETWEEN 10 AND 19;"
+            "UPDATE note SET t = 'u' WHERE id = 20; INSERT INTO note VALUES (300, 'new'); UPDATE note SET id = 400 WHERE id = 30",
         )
         marks = dict(target_db.fetch("SELECT id, op FROM note"))
         assert {marks[n] for n in range(10, 20)} == {"D"}
@@ -116,7 +116,7 @@ def test_each_run_of_a_schedule_loads_again(
             moved.assert_valid()
             source_db.execute(
                 "DELETE FROM child WHERE id % 2 = 0; DELETE FROM note WHERE id % 2 = 0;"
-                "UPDATE note SET t = 'other'; INSERT INTO note VALUES (-1, 'new')"
+                "UPDATE note SET t = 'other'; INSERT INTO note SELECT min(id) - 1 FROM note"
             )
         moved.run()  # from a shell: what is done is done again
         moved.assert_holds("note", "SELECT * FROM note")
@@ -128,6 +128,18 @@ def begin(moved: Shaped, run: str) -> list[Any]:
         migrator.configure_endpoints()
         migrator.convert_schema()
         return migrator.plan_chunks()
+
+
+def test_a_full_load_sets_sequences(source_db: Database, target_db: Database) -> None:
+    source_db.execute(
+        "CREATE TABLE line (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n serial, t text);"
+        "INSERT INTO line (t) SELECT 't' FROM generate_series(1, 50)"
+    )
+    rename = transformation("schema", "rename", "public", "landed")
+    with shaped(source_db, target_db, rename, migration_type="full-load") as moved:
+        moved.run()
+        target_db.execute("INSERT INTO landed.line (t) VALUES ('next')")
+        assert target_db.fetch("SELECT max(id), max(n) FROM landed.line") == [(51, 51)]
 
 
 def test_a_worker_of_the_run_before_is_fenced(source_db: Database, target_db: Database) -> None:
@@ -215,6 +227,8 @@ def test_hooks_switch_in_order_and_are_repeated(
                 "chat", f"http://robot:pa%20ss@{host}:{port}/?X-Token=t0ken"
             )
             moved.migrate()
+            quiet = "UPDATE godwit.checkpoints SET session_at = NULL"
+            target_db.execute(quiet)  # or the session just ended would be waited for
             with moved.open(point) as migrator, pytest.raises(CutoverError) as refused:
                 migrator.cutover()
             text = str(refused.value)

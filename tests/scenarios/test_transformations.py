@@ -77,7 +77,7 @@ def test_everything_has_another_name(source_db: Database, target_db: Database) -
         'INSERT INTO sales."order" (customer_id, total) VALUES (1, 5)'
     )
     assert target_db.fetch('SELECT max(id), max("Twice") FROM sales."order"')[0][0] == 601
-    assert target_db.fetch("SELECT state::text FROM sales.\"order\" WHERE id = 601") == [("new",)]
+    assert target_db.fetch('SELECT state::text FROM sales."order" WHERE id = 601') == [("new",)]
     definitions = " ".join(
         row[0]
         for row in target_db.fetch(
@@ -320,7 +320,12 @@ def test_a_declared_key_is_what_changes_find_rows_by(
 
 def test_two_tables_of_one_name_are_refused(source_db: Database, target_db: Database) -> None:
     source_db.execute("CREATE TABLE east (id int PRIMARY KEY); CREATE TABLE west (id int)")
-    rules = [transformation("table", "rename", f"public.{n}", "all_of_them") for n in ("east", "west")]
-    with shaped(source_db, target_db, *rules) as moved:
-        with moved.open() as migrator, pytest.raises(EndpointError, match="both become this table"):
-            migrator.configure_endpoints()
+    rules = [
+        transformation("table", "rename", f"public.{n}", "all_of_them") for n in ("east", "west")
+    ]
+    with (
+        shaped(source_db, target_db, *rules) as moved,
+        moved.open() as migrator,
+        pytest.raises(EndpointError, match="both become this table"),
+    ):
+        migrator.configure_endpoints()

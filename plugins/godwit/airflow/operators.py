@@ -85,6 +85,8 @@ class ConfigureEndpointsOperator(GodwitOperator):
 
     def step(self, migrator: Migrator, context: Context) -> dict[str, int]:
         """Number of findings by severity; errors fail the task with all of them."""
+        if migrator.begin_run(str(context["run_id"])):
+            self.log.info("A new run of the schedule: everything is loaded again")
         return _by_severity(migrator.configure_endpoints())
 
 

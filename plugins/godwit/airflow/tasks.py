@@ -52,10 +52,12 @@ class _Tasks:
         provision = ProvisionInstanceOperator(
             task_id="provision_instance", pool_to_make=self._pool, **self._common
         )
-        convert = ConvertSchemaOperator(task_id="convert_schema", **self._common)
+        convert = ConvertSchemaOperator(
+            task_id="convert_schema", **self._one_at_a_time(), **self._common
+        )
         configure >> provision >> convert
         if self._definition.load_window is not None:
-            convert >> self._load_window()
+            convert >> self._load_window() >> self._finish()
         elif self._captures:
             self._with_changes(self._load(convert))
         else:
@@ -78,13 +80,20 @@ class _Tasks:
         convert >> plan
         return load
 
+    def _one_at_a_time(self) -> dict[str, int]:
+        """A backfill has several runs at once: they may load together, but not change tables."""
+        return {"max_active_tis_per_dag": 1} if self._definition.load_window is not None else {}
+
+    def _finish(self, **more: Any) -> FinishSchemaOperator:
+        return FinishSchemaOperator(
+            task_id="finish_schema", **self._one_at_a_time(), **more, **self._common
+        )
+
     def _load_window(self) -> LoadWindowOperator:
         return LoadWindowOperator(task_id="full_load", outlets=self._outlets(), **self._common)
 
     def _without_changes(self, load: Any) -> None:
-        finish = FinishSchemaOperator(
-            task_id="finish_schema", trigger_rule=TriggerRule.NONE_FAILED, **self._common
-        )
+        finish = self._finish(trigger_rule=TriggerRule.NONE_FAILED)
         # The next run loads anew: its ledger must not say that everything is done.
         decommission = self._decommission(control_tables=True)
         load >> finish >> self._validate() >> decommission
@@ -96,7 +105,7 @@ class _Tasks:
         )
         instance = self._definition.replication_instance
         poll = CdcPollOperator(task_id="cdc_poll", trigger_queue=instance.queue, **self._common)
-        finish = FinishSchemaOperator(task_id="finish_schema", **self._common)
+        finish = self._finish()
         validate = self._validate()
         load >> catch_up >> [poll, finish]
         finish >> validate

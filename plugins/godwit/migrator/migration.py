@@ -6,26 +6,33 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from godwit.errors import CaptureLostError, DefinitionError, LoadError, StoppedError
-from godwit.migrator import assessment, standing
+from godwit.errors import (
+    CaptureLostError,
+    DefinitionError,
+    EndpointError,
+    FencedError,
+    LoadError,
+    StoppedError,
+)
+from godwit.migrator import assessment, reloading, standing
 from godwit.migrator.beside import followed
 from godwit.migrator.opened import OpenMigration
 from godwit.migrator.outcome import Instance
 from godwit.migrator.planning import tell_plan, tell_tables
 from godwit.migrator.refusals import refuse, refuse_after_cutover
 from godwit.migrator.switching import cutover_of
-from godwit.model.report import SchemaReport
+from godwit.model.report import Finding, SchemaReport, Severity
 from godwit.protocols import ErrorPolicy
 from godwit.steps import apply, cutover, load, schema, untold, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from godwit.migrator.outcome import Assessment, Status
+    from godwit.migrator.outcome import Assessment, Reloaded, Status
     from godwit.model.changes import Position
     from godwit.model.chunks import Bundle, LoadedChunk
     from godwit.model.mapping import TableMapping
-    from godwit.model.report import Finding, ValidationReport
+    from godwit.model.report import ValidationReport
     from godwit.protocols import SchemaPlan
 
 #: Keys of the control tables' memory: the run of the schedule, the process that runs it all.
@@ -67,6 +74,7 @@ class Migrator(OpenMigration):
             return False
         control.restart(keep=[RUNNER])
         self.forget_mappings()
+        self._schema_plan = None
         control.remember(RUN, run)
         return True
 
@@ -114,7 +122,8 @@ class Migrator(OpenMigration):
         refuse_after_cutover(self.name, cut_over=self.cut_over())
         if not self.loads:
             return SchemaReport(())
-        if self.definition.task_settings.prep_mode == "DROP_AND_CREATE" and not self.begun():
+        anew = self.definition.task_settings.prep_mode == "DROP_AND_CREATE"
+        if anew and self.control.plan() is None:
             self.target.drop_tables(self.mappings)
         return schema.convert(
             self.target, self.schema_plan(), self.reporter, streams=self.definition.streams
@@ -180,6 +189,13 @@ class Migrator(OpenMigration):
     def load(self, bundle: Bundle) -> list[LoadedChunk]:
         """Load the chunks of a bundle that the ledger does not have yet; returns all its lines."""
         self.check_stop()
+        if self.control.plan() is None:
+            raise FencedError(
+                "the plan of this migration is gone",
+                where=f"{self.name}, bundle {bundle.label}",
+                why="the migration was cleaned up while this task was waiting",
+                hint="nothing, unless it was not meant: then start the migration again",
+            )
         return load.load_bundle(
             self.source,
             self.target,
@@ -199,7 +215,7 @@ class Migrator(OpenMigration):
         Raises:
             LoadError: some are not; they are named.
         """
-        if not self.loads or self.done("full_load"):
+        if not self.loads or self.windowed or self.done("full_load"):
             return
         plan = self.control.plan()
         ledger = self.control.loaded()
@@ -257,7 +273,8 @@ class Migrator(OpenMigration):
         """
         self.phase("catch_up")
         self.finish_load()
-        if self.loads and not self.done("keys"):
+        # The next window may be of a table that came later.
+        if self.loads and (self.windowed or not self.done("keys")):
             schema.make_keys(
                 self.target, self.schema_plan(), self.reporter, streams=self.definition.streams
             )
@@ -291,6 +308,8 @@ class Migrator(OpenMigration):
             streams=self.definition.streams,
             alone=alone or not self.captures,
         )
+        if not self.captures:
+            self._set_sequences()
         if not report.count("failed") and not report.count("missing"):
             self.note_done("finish_schema")
         return report
@@ -321,8 +340,26 @@ class Migrator(OpenMigration):
             self.reporter,
             stop=lambda: own() or self.asked_to_stop(),
             batch_bytes=min(batch_bytes, self.definition.batch_bytes),
+            streams=self.definition.streams,
             until=until,
         ).run()
+
+    def reload(self, tables: Sequence[str]) -> Reloaded:
+        """Load tables again, suspended ones or others; then they are followed like all others.
+
+        Whoever applies the changes does it: the session that is running, wherever that is, or else
+        one here. The other tables wait meanwhile.
+
+        Args:
+            tables: ``schema.table`` on the source.
+
+        Raises:
+            DefinitionError: the migration has no such table.
+            LoadError: a table could not be loaded: it stays suspended.
+            StoppedError: asked to stop; the next session does it.
+        """
+        self.phase("reload")
+        return reloading.reload(self, tables)
 
     # -- the end
 
@@ -364,7 +401,7 @@ class Migrator(OpenMigration):
     def fall_back(self) -> list[str]:
         """Undo a cutover: the source takes writes again. Returns what was done; repeatable."""
         self.phase("fall_back")
-        return cutover.fall_back(cutover_of(self))
+        return cutover.fall_back(cutover_of(self, back=True))
 
     def cleanup(self, *, control_tables: bool = True) -> list[str]:
         """Remove the capture and the instance, and the control tables when asked.
@@ -418,12 +455,23 @@ class Migrator(OpenMigration):
 
     def session_alive(self) -> bool:
         """Somebody applies changes: the capture is read, and there was a sign of life lately."""
-        if not self.source.capture_status(self.name).active:
+        # A session that loads a table again doesn't read the capture.
+        if not (self.source.capture_status(self.name).active or self.control.reloads()):
             return False
         seen = self.control.progress().session_at
         return seen is not None and (datetime.now(UTC) - seen).total_seconds() < ALIVE_SECONDS
 
     # -- private
+
+    def _set_sequences(self) -> None:
+        """Without changes to follow there is no cutover that would do it."""
+        try:
+            values = self.source.sequences([m.source for m in self.mappings])
+            self.target.advance_sequences(values, self.mappings)
+        except EndpointError as cause:
+            reason = f"{cause.what}: {cause.why}"
+            found = Finding("sequences", Severity.WARNING, cause.where, reason, cause.hint)
+            self._told([found])
 
     def _policy(self) -> ErrorPolicy:
         return ErrorPolicy(**self.definition.task_settings.error_policy)

@@ -89,6 +89,11 @@ class OpenMigration:
         return self.definition.migration_type.loads
 
     @property
+    def windowed(self) -> bool:
+        """Each run loads a window of the rows; there is no plan and no end."""
+        return self.definition.load_window is not None
+
+    @property
     def captures(self) -> bool:
         """The migration follows the source's log."""
         return self.definition.migration_type.captures

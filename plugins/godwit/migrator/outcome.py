@@ -160,6 +160,21 @@ class RunOutcome:
     cutover: Any = None
 
 
+@dataclass(frozen=True)
+class Reloaded:
+    """Tables that were loaded again.
+
+    Attributes:
+        tables: each with the rows and bytes that were loaded.
+        applied_to: the checkpoint at the end; None when no changes are followed.
+    """
+
+    migration: str
+    tables: tuple[TableStatus, ...]
+    seconds: float
+    applied_to: str | None = None
+
+
 def plain(value: Any) -> Any:
     """Plain JSON data of whatever the migrator returned; table names become text."""
     if is_dataclass(value) and not isinstance(value, type):

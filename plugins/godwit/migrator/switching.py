@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from godwit.model.parts import ConnectionHook, SqlHook, WebhookHook
 
 
-def cutover_of(migrator: Migrator) -> Cutover:
-    """Everything the cutover of a migration works with."""
+def cutover_of(migrator: Migrator, *, back: bool = False) -> Cutover:
+    """Everything the cutover of a migration works with; `back`: to undo it."""
     spec, checks = migrator.definition.cutover, migrator.definition.validation
     return Cutover(
         migration=migrator.name,
@@ -32,7 +32,7 @@ def cutover_of(migrator: Migrator) -> Cutover:
         report=migrator.reporter,
         drain=lambda position: migrator.session(until=position),
         late=lambda: _late(migrator),
-        switches=tuple(_switches(migrator)),
+        switches=tuple(_switches(migrator, back=back)),
         capturing=migrator.captures,
         fence=spec.fence,
         terminate=spec.terminate_sessions,
@@ -66,12 +66,12 @@ def _late(migrator: Migrator) -> list[str]:
     return [f"{o.kind} {o.name}" for o in report.objects]
 
 
-def _switches(migrator: Migrator) -> Iterator[Switch]:
+def _switches(migrator: Migrator, *, back: bool) -> Iterator[Switch]:
     for hook in migrator.definition.cutover.hooks:
-        yield _switch(migrator, hook)
+        yield _switch(migrator, hook, back=back)
 
 
-def _switch(migrator: Migrator, hook: Hook) -> Switch:
+def _switch(migrator: Migrator, hook: Hook, *, back: bool) -> Switch:
     if hook.sql is not None:
         return _sql(migrator, hook.label, hook.sql)
     if hook.webhook is not None:
@@ -79,6 +79,9 @@ def _switch(migrator: Migrator, hook: Hook) -> Switch:
         return Switch(hook.label, lambda: _call(migrator, web))
     if hook.airflow_connection is None:
         raise AssertionError("a hook does exactly one thing")
+    if back and migrator.switch_connection is None:
+        # The source must be given back whoever asks; the connection is then pointed back by hand.
+        return Switch(hook.label, lambda: None)
     return _connection(migrator, hook.label, hook.airflow_connection)
 
 

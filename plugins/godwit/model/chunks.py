@@ -105,8 +105,8 @@ class Bundle:
 class LoadedChunk:
     """A ledger line: written in the transaction that wrote the rows.
 
-    `mark`: the source's own token of the state this chunk has seen, for tables without a row
-    identity: changes already visible in it are skipped by the stream.
+    `mark`: the source's own token of the state this chunk has seen, where all chunks of the table
+    have seen the same: changes already visible in it are skipped by the stream.
     """
 
     chunk: Chunk

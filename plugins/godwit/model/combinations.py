@@ -109,8 +109,8 @@ def _impossible_window(data: dict[str, Any], problems: Problems) -> None:
             problems.add(
                 ("schedule",),
                 "each run loads every row again, and DO_NOTHING refuses tables that have rows",
-                "set task_settings: {FullLoadSettings: {TargetTablePrepMode: TRUNCATE_BEFORE_LOAD}} "
-                "to replace them, or add load_window: {column: …}",
+                "set TargetTablePrepMode to TRUNCATE_BEFORE_LOAD or DROP_AND_CREATE in "
+                "task_settings: FullLoadSettings, or add load_window: {column: …}",
             )
     elif window is not None and prep in ("DROP_AND_CREATE", "TRUNCATE_BEFORE_LOAD"):
         problems.add(

@@ -96,8 +96,8 @@ class ValidationReport:
 
     @property
     def equal(self) -> bool:
-        """True when every table was compared by content and none differs."""
-        return all(t.equal for t in self.tables)
+        """True when every table, and at least one, was compared by content and none differs."""
+        return bool(self.tables) and all(t.equal for t in self.tables)
 
     @property
     def rows(self) -> int:

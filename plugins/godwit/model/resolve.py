@@ -240,10 +240,7 @@ class _Resolver:
             return mapping
         wanted = rules[0].primary_key
         targets = {c.target for c in mapping.columns}
-        names = tuple(
-            c if c in targets else mapping.target_names.get(c, c)
-            for c in wanted.columns
-        )
+        names = tuple(c if c in targets else mapping.target_names.get(c, c) for c in wanted.columns)
         missing = [c for c in names if c not in targets]
         if missing:
             self._find(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from godwit.errors import GodwitError
+from godwit.errors import GodwitError, StoppedError
 from godwit.failpoints import failpoint
 from godwit.model.catalog import TableName
 from godwit.model.changes import ChangeBatch, Format, Idle, Payload, Position
@@ -29,14 +29,18 @@ from godwit.protocols import (
     Source,
     Target,
 )
+from godwit.steps.counting import TableCounts
 from godwit.steps.handoff import Handoff
 from godwit.steps.lag import Lag
 from godwit.steps.reshape import Reshape
+from godwit.steps.reload import reload_asked
 from godwit.steps.untold import reload_untold
 
 #: Seconds between reports, and between looks at the capture's health.
 REPORT = 1.0
 HEALTH = 30.0
+#: … and between looks for tables to be loaded again.
+LOOK = 1.5
 #: A broken connection is opened again after these seconds, so many times without progress.
 RETRY_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0)
 ROLE = "apply"
@@ -83,9 +87,12 @@ class Session:
     report: Reporter
     stop: Callable[[], bool] = lambda: False
     batch_bytes: int = DEFAULT_BATCH_BYTES
+    #: Chunks loaded at the same time when a table is loaded again.
+    streams: int = 1
     #: Where it ends; None = at the control tables' stop position, or never.
     until: Position | None = None
     lag: Lag = field(default_factory=Lag)
+    counts: TableCounts = field(default_factory=TableCounts)
     transactions: int = 0
     changes: int = 0
     batches: int = 0
@@ -98,6 +105,7 @@ class Session:
     _reported: float = 0.0
     _progressed: bool = False
     _looked: bool = False
+    _asked_at: float = 0.0
 
     def run(self) -> SessionSummary:
         """Apply until the position is reached, a stop is asked for, or something fails for good.
@@ -114,8 +122,11 @@ class Session:
             self._progressed = False
             try:
                 reason = self._once(epoch)
-                if reason == "reached" and self._reloaded():
+                if reason == "reload" or (reason == "reached" and self._reloaded()):
                     continue
+                break
+            except StoppedError:
+                reason = "stopped"
                 break
             except GodwitError as cause:
                 failures = 0 if self._progressed else failures + 1
@@ -165,8 +176,9 @@ class Session:
 
     def _once(self, epoch: Epoch) -> str:
         """One connection to both sides; returns why it ended."""
-        # The answer to the last commit may have been lost: the checkpoint is read when it has ended.
+        # The answer to the last commit may be lost: the checkpoint is read when that has ended.
         self.control.confirm_epoch(epoch)
+        self._take_in(epoch)
         progress = self.control.progress()
         if progress.checkpoint is None:
             raise GodwitError(
@@ -203,6 +215,34 @@ class Session:
         finally:
             applier.close()
 
+    def _take_in(self, epoch: Epoch) -> None:
+        """Load the tables again that were asked for: here, where nothing is being applied."""
+        lines = reload_asked(
+            self.source,
+            self.target,
+            self.control,
+            self.mappings,
+            epoch,
+            report=self.report,
+            stop=self.stop,
+            streams=self.streams,
+        )
+        taken = {line.chunk.table for line in lines}
+        self.suspended = tuple(t for t in self.suspended if t not in taken)
+        if any(line.mark is None for line in lines):
+            # Nobody can tell which changes the rows have seen: they may be ahead of the log.
+            settled = self.source.position()
+            settle(self.source, self.control, settled)
+            if self.until is not None and settled.includes(self.until):
+                self.until = settled
+
+    def _asked(self, now: float) -> bool:
+        """A look into the control tables, now and then."""
+        if now - self._asked_at < LOOK:
+            return False
+        self._asked_at = now
+        return bool(self.control.reloads())
+
     def _read_again(
         self, mapping: TableMapping, keys: Payload, format: Format
     ) -> tuple[Payload, Payload]:
@@ -219,11 +259,15 @@ class Session:
             target=_read, args=(stream, handoff), name="godwit-read", daemon=True
         )
         reader.start()
+        # No transaction is applied in part.
+        whole = True
         try:
             while True:
                 item = handoff.take(0.1)
                 if self.stop():
                     return "stopped"
+                if whole and self._asked(time.monotonic()):
+                    return "reload"
                 if item is None:
                     continue
                 if isinstance(item, Idle):
@@ -233,9 +277,8 @@ class Session:
                 else:
                     applied = self._apply(item, applier, reshape)
                 self._note(applied, stream)
-                if self._reached(self.position) and not (
-                    isinstance(item, ChangeBatch) and not item.final
-                ):
+                whole = isinstance(item, Idle) or item.final
+                if whole and self._reached(self.position):
                     return "reached"
                 self._tell(time.monotonic())
         finally:
@@ -253,6 +296,7 @@ class Session:
         applied = applier.apply(batch, exact=exact)
         self.changes += batch.changes
         self.rows += applied.rows
+        self.counts.add(batch)
         if batch.final:
             self.batches += 1
             self.transactions += batch.transactions
@@ -273,7 +317,10 @@ class Session:
         self.exceptions += applied.exceptions
         self.suspended += applied.suspended
         for table in applied.suspended:
-            self.report.event("suspended", {"table": str(table)})
+            reason = self.control.suspended().get(table, "")
+            self.report.event("suspended", {"table": str(table), "reason": reason})
+            facts = {"table": list(table), "state": "suspended", "last_error": reason}
+            self.report.event("table", facts)
         if applied.settled is not None:
             self._settled = applied.settled
         if applied.durable is not None or applied.stop_at is not None:
@@ -306,6 +353,7 @@ class Session:
                 **self.lag.report(),
             },
         )
+        self.counts.tell(self.report, now, final=final)
 
 
 def _read(stream: ChangeStream, handoff: Handoff) -> None:

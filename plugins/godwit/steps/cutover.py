@@ -498,7 +498,7 @@ class _Machine:
             raise CutoverError(
                 "the switch failed half way",
                 where=f"migration {self._cut.migration}",
-                why=f"{_words(cause)}; without an undo: {', '.join(lasting)}",
+                why=f"{_reason(cause)}; without an undo: {', '.join(lasting)}",
                 hint="the source stays fenced: remove the cause and cut over again to go on, or "
                 "fall back",
             ) from cause
@@ -550,6 +550,12 @@ class _Machine:
 def _words(cause: BaseException) -> str:
     """What happened, in one line, without what other libraries may have put into their texts."""
     return cause.what if isinstance(cause, GodwitError) else type(cause).__name__
+
+
+def _reason(cause: BaseException) -> str:
+    if isinstance(cause, GodwitError) and cause.why:
+        return f"{cause.what}, {cause.where}: {cause.why}"
+    return _words(cause)
 
 
 def _difference(count: int, note: str) -> str:

@@ -98,6 +98,7 @@ def load_bundle(
     stop: Callable[[], bool],
     streams: int = 1,
     policy: ErrorPolicy | None = None,
+    again: bool = False,
 ) -> list[LoadedChunk]:
     """Load the chunks of a bundle that the ledger doesn't have yet; returns all of its lines.
 
@@ -111,6 +112,7 @@ def load_bundle(
         stop: asked before each chunk.
         streams: chunks loaded at the same time.
         policy: what becomes of a table that the source has reshaped meanwhile.
+        again: suspended tables are loaded too.
 
     Raises:
         LoadError: a chunk could not be loaded; those committed before stay.
@@ -119,7 +121,7 @@ def load_bundle(
         StoppedError: asked to stop; what was committed stays.
     """
     loader = _Loader(source, target, control, mappings, report, stop, policy or ErrorPolicy())
-    return loader.run(bundle, streams)
+    return loader.run(bundle, streams, again=again)
 
 
 class _Loader:
@@ -142,8 +144,8 @@ class _Loader:
         self._failed = threading.Event()
         self._out: set[TableName] = set()
 
-    def run(self, bundle: Bundle, streams: int) -> list[LoadedChunk]:
-        suspended = self._control.suspended()
+    def run(self, bundle: Bundle, streams: int, *, again: bool) -> list[LoadedChunk]:
+        suspended = () if again else self._control.suspended()
         chunks = [c for c in bundle.chunks if c.table not in suspended]
         epoch = None
         if bundle.shared_snapshot and chunks:

@@ -29,10 +29,10 @@ def suspend_if_reshaped(
         SchemaChangedError: tables are not suspended under this policy.
     """
     name = mapping.source.name
-    difference = _difference(mapping, source)
-    if not difference:
+    changed = difference(mapping, source)
+    if not changed:
         raise cause
-    reason = f"the table changed on the source: {difference}"
+    reason = f"the table changed on the source: {changed}"
     if policy.table != "SUSPEND_TABLE":
         raise SchemaChangedError(
             reason, where=str(name), why="its rows cannot be read as planned", hint=_HINT
@@ -43,8 +43,11 @@ def suspend_if_reshaped(
     report.event("suspended", {"table": str(name), "reason": reason})
 
 
-def _difference(mapping: TableMapping, source: Source) -> str:
-    """How the source's table differs from the one that was planned; empty = not at all."""
+def difference(mapping: TableMapping, source: Source, *, exactly: bool = False) -> str:
+    """How the source's table differs from the one that was planned; empty = not at all.
+
+    `exactly`: also what only its log would show, such as columns that are new.
+    """
     before = mapping.source
     now = next(iter(source.catalog(lambda name: name == before.name)), None)
     if now is None:
@@ -60,4 +63,12 @@ def _difference(mapping: TableMapping, source: Source) -> str:
     ]
     gone = {p.name for p in before.parts} - {p.name for p in now.parts}
     parts += [f"partition {part} is gone" for part in sorted(gone)]
+    if exactly:
+        parts += [f"column {c} was added" for c in new if c not in old]
+        added = {p.name for p in now.parts} - {p.name for p in before.parts}
+        parts += [f"partition {part} was added" for part in sorted(added)]
+        if now.identity != before.identity:
+            parts.append("its row identity was changed")
+        if now.capture != before.capture:
+            parts.append("its log tells otherwise than before (replica identity)")
     return ", ".join(parts)

@@ -135,10 +135,11 @@ def joined_moves(
     """The stages, with moves of one table in a row as one where their rows are read again anyway:
     then only the identities matter, and their order does not.
     """
-    for (table, moving), group in groupby(stages, key=lambda s: _moving(s, mappings)):
-        moves = [s for s in group if isinstance(s, KeyMove)] if moving else []
+    for table, group in groupby(stages, key=lambda stage: _moving(stage, mappings)):
+        in_a_row = list(group)
+        moves = [stage for stage in in_a_row if isinstance(stage, KeyMove)]
         if table is None or len(moves) < 2:
-            yield from moves or group
+            yield from in_a_row
             continue
         mapping = mappings[table]
         old = _together([move.old for move in moves])
@@ -148,12 +149,10 @@ def joined_moves(
         yield KeyMove(table, _distinct(old), _distinct(new))
 
 
-def _moving(
-    stage: Stage, mappings: Mapping[TableName, TableMapping]
-) -> tuple[TableName | None, bool]:
+def _moving(stage: Stage, mappings: Mapping[TableName, TableMapping]) -> TableName | None:
     if isinstance(stage, KeyMove) and _lenient(mappings[stage.table]):
-        return stage.table, True
-    return None, False
+        return stage.table
+    return None
 
 
 class _Changes:
@@ -308,7 +307,8 @@ def _identity(batch: pa.RecordBatch, mapping: TableMapping) -> Payload:
 
 def _distinct(payload: Payload) -> Payload:
     table = pa.Table.from_batches([_batch(payload)])
-    return _payload(table.group_by(table.schema.names).aggregate([]).combine_chunks().to_batches()[0])
+    once = table.group_by(table.schema.names).aggregate([])
+    return _payload(once.combine_chunks().to_batches()[0])
 
 
 def _together(payloads: list[Payload]) -> Payload | None:

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from godwit.model.catalog import TableName
-from godwit.model.chunks import Bundle, Chunk
 from godwit.model.mapping import TableMapping
 from godwit.model.report import Finding, Severity
 from godwit.protocols import Control, Reporter, Source, Target
-from godwit.steps.load import load_bundle
+from godwit.steps.reload import load_again
 
 _MEMORY = "untold changes"
 
@@ -63,27 +62,11 @@ def reload_untold(
         if not chunks:
             _not_ours_to_load(control, mapping, report)
             continue
-        _reload(source, target, control, mapping, chunks, report)
+        load_again(source, target, control, mapping, chunks, report)
         known[name] = counts[name]
         _remember(control, known)
         done.append(name)
     return tuple(done)
-
-
-def _reload(
-    source: Source,
-    target: Target,
-    control: Control,
-    mapping: TableMapping,
-    chunks: tuple[Chunk, ...],
-    report: Reporter,
-) -> None:
-    epoch = control.take_epoch(f"load:{chunks[0].id}")
-    target.clear_rows(mapping, [c.id for c in chunks], epoch)
-    bundle = Bundle(f"{mapping.source.name} again", chunks)
-    load_bundle(
-        source, target, control, bundle, [mapping], report=report, stop=lambda: False, streams=1
-    )
 
 
 def _not_ours_to_load(control: Control, mapping: TableMapping, report: Reporter) -> None:

@@ -132,9 +132,9 @@ class TableSql:
     @cached_property
     def copy(self) -> bytes:
         """COPY straight into the table."""
-        return self._compose(
-            "COPY {table} ({columns}) FROM STDIN ({options})", columns=self._list(self.columns)
-        )
+        # Without columns there may be no list either.
+        listed = sql.SQL(" ({})").format(self._list(self.columns)) if self.columns else sql.SQL("")
+        return self._compose("COPY {table}{listed} FROM STDIN ({options})", listed=listed)
 
     @cached_property
     def delete(self) -> bytes:

@@ -30,6 +30,7 @@ PLUGIN = "pgoutput"
 #: What a WAL position at the start of a page may be ahead of the last record's end.
 _PAGE_HEADERS = (24, 40)
 _PAGE = 8192
+_SHARED_STATISTICS = 150000
 
 
 @dataclass(frozen=True, order=True)
@@ -264,6 +265,9 @@ def untold_changes(connector: Connector, tables: Sequence[Table]) -> dict[TableN
     names = {part: t for t in tables for part in (t.name, *(p.name for p in t.parts))}
     counts = {t.name: 0 for t in tables}
     with connector.connect() as session:
+        if session.info.server_version < _SHARED_STATISTICS:
+            # Until then statistics were written to a file that may be half a second old.
+            session.execute("SELECT pg_sleep(0.6)")
         rows = session.execute(
             "SELECT s.schemaname, s.relname, s.n_tup_upd + s.n_tup_del,"
             " s.n_tup_ins + coalesce(pg_relation_filenode(s.relid), 0)::bigint"

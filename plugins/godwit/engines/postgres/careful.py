@@ -205,9 +205,7 @@ class Careful:
         complete, again = payload, Payload(payload.columns, 0, payload.data)
         if len(payload.columns) < len(columns):
             keys = writer.copy_out(statements.missing, statements.identity)
-            complete = writer.as_payload(
-                writer.copy_out(statements.completed(columns), columns)
-            )
+            complete = writer.as_payload(writer.copy_out(statements.completed(columns), columns))
             if keys.rows:
                 again = writer.read_again(keys)
         writer.run(statements.delete, payload.rows)

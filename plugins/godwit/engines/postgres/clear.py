@@ -10,8 +10,10 @@ from psycopg import sql
 
 from godwit.engines.postgres.connection import Connector, Session
 from godwit.engines.postgres.control import check_epoch
+from godwit.engines.postgres.narrowing import narrows
 from godwit.engines.postgres.read import identifier
 from godwit.engines.postgres.refusals import refusal
+from godwit.engines.postgres.write import column_types
 from godwit.errors import LoadError
 from godwit.model.catalog import TableName
 from godwit.model.mapping import TableMapping
@@ -42,6 +44,7 @@ def prepare_tables(
             _lock(session, mapping.target, "ACCESS EXCLUSIVE" if truncate else "SHARE")
             if _ours(session, mapping, epoch):
                 continue
+            _keeps_values(session, mapping)
             if truncate:
                 _clear(session, mapping.target)
             elif _has_rows(session, mapping.target):
@@ -52,6 +55,25 @@ def prepare_tables(
                     hint="empty the table, or set TargetTablePrepMode to TRUNCATE_BEFORE_LOAD or "
                     "DROP_AND_CREATE",
                 )
+
+
+def _keeps_values(session: Session, mapping: TableMapping) -> None:
+    """The target's columns, where they were there before, take every value as it is."""
+    types = column_types(session, mapping.target)
+    narrow = [
+        f"{c.target} ({native} → {types[c.target]})"
+        for c in mapping.columns
+        if c.plain and c.source is not None and c.target in types
+        if narrows(native := mapping.source.column(c.source).native, types[c.target])
+    ]
+    if narrow:
+        raise LoadError(
+            "the target's columns would silently round or cut values",
+            where=f"{mapping.target}: {', '.join(narrow)}",
+            why="the table was there before, with narrower types than the source's",
+            hint="change these columns on the target, or say with a change-data-type rule that it "
+            "is meant",
+        )
 
 
 def _ours(session: Session, mapping: TableMapping, epoch: Epoch) -> bool:
@@ -69,7 +91,7 @@ def _lock(session: Session, table: TableName, mode: str) -> None:
     session.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(identifier(table), sql.SQL(mode)))
 
 
-def _only(session: Session, table: TableName) -> sql.Composable:
+def without_heirs(session: Session, table: TableName) -> sql.Composable:
     """The table without its heirs; a partitioned one with its leaves."""
     row = session.execute(
         "SELECT c.relkind = 'p' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -81,14 +103,14 @@ def _only(session: Session, table: TableName) -> sql.Composable:
 
 
 def _has_rows(session: Session, table: TableName) -> bool:
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(_only(session, table))
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(without_heirs(session, table))
     row = session.execute(query).fetchone()
     return bool(row and row[0])
 
 
 def _clear(session: Session, table: TableName) -> None:
     """Remove every row: TRUNCATE, or DELETE where a foreign key or a privilege is in its way."""
-    name = _only(session, table)
+    name = without_heirs(session, table)
     try:
         with session.transaction():
             session.execute(sql.SQL("TRUNCATE {}").format(name))

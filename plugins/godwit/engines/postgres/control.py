@@ -6,6 +6,7 @@ of; everything here is small and read often.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ from godwit.model.chunks import Bundle, Chunk, LoadedChunk
 from godwit.protocols import Epoch, Progress, RowException
 
 SCHEMA = "godwit"
+#: Keys of the memory that ask for a table to be loaded again.
+_RELOAD = "reload:"
 
 #: In order; every statement may be repeated.
 DDL = """
@@ -128,6 +131,10 @@ def write_ledger_line(session: Session, epoch: Epoch, loaded: LoadedChunk) -> No
             epoch.number,
         ],
     )
+
+
+def _reload_key(table: TableName) -> str:
+    return _RELOAD + json.dumps(list(table))
 
 
 def _loaded(row: Sequence[Any]) -> LoadedChunk:
@@ -373,12 +380,75 @@ class PostgresControl:
         )
         return {TableName(schema, name): reason for schema, name, reason in rows}
 
-    def resume(self, table: TableName) -> None:
-        """Take a suspended table in again."""
-        self._rows(
+    def resume(self, table: TableName, epoch: Epoch | None = None) -> None:
+        """Take a suspended table in again; a reload that was asked for is done."""
+        self._end_reload(
+            table,
+            epoch,
             "DELETE FROM godwit.suspended_tables"
             " WHERE migration = %s AND table_schema = %s AND table_name = %s",
             [self.migration, *table],
+        )
+
+    def ask_reload(self, table: TableName) -> None:
+        """Ask whoever applies the changes to load the table again. It is suspended until then."""
+        self._rows(
+            "WITH asked AS (INSERT INTO godwit.memory (migration, key, value)"
+            " SELECT %(migration)s, %(key)s,"
+            " jsonb_build_array(%(schema)s::text, %(name)s::text, clock_timestamp())"
+            " ON CONFLICT DO NOTHING)"
+            " INSERT INTO godwit.suspended_tables (migration, table_schema, table_name, reason)"
+            " VALUES (%(migration)s, %(schema)s, %(name)s, %(reason)s)"
+            " ON CONFLICT (migration, table_schema, table_name)"
+            " DO UPDATE SET reason = excluded.reason",
+            {
+                "migration": self.migration,
+                "key": _reload_key(table),
+                "schema": table.schema,
+                "name": table.name,
+                "reason": "it is to be loaded again",
+            },
+        )
+
+    def reloads(self) -> tuple[TableName, ...]:
+        """Tables to be loaded again, the first asked for first."""
+        rows = self._read(
+            "SELECT value ->> 0, value ->> 1 FROM godwit.memory"
+            " WHERE migration = %s AND starts_with(key, %s)"
+            " ORDER BY (value ->> 2)::timestamptz, 1, 2",
+            [self.migration, _RELOAD],
+        )
+        return tuple(TableName(*row) for row in rows)
+
+    def refuse_reload(self, table: TableName, reason: str, epoch: Epoch) -> None:
+        """The table cannot be loaded again: it stays suspended, for this reason."""
+        self._end_reload(
+            table,
+            epoch,
+            "UPDATE godwit.suspended_tables SET reason = %s"
+            " WHERE migration = %s AND table_schema = %s AND table_name = %s",
+            [reason, self.migration, *table],
+        )
+
+    def _end_reload(
+        self, table: TableName, epoch: Epoch | None, query: str, values: Sequence[Any]
+    ) -> None:
+        with self._lock:
+            session = self._connected()
+            with session.transaction():
+                session.execute(query.encode(), values)
+                session.execute(
+                    "DELETE FROM godwit.memory WHERE migration = %s AND key = %s",
+                    [self.migration, _reload_key(table)],
+                )
+                if epoch is not None:
+                    check_epoch(session, epoch)
+
+    def show_life(self) -> None:
+        """The session is at work, though it applies nothing."""
+        self._rows(
+            "UPDATE godwit.checkpoints SET session_at = clock_timestamp() WHERE migration = %s",
+            [self.migration],
         )
 
     def exceptions(self, limit: int = 100) -> list[RowException]:

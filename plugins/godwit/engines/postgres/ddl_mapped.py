@@ -132,7 +132,8 @@ class Mapped:
         if not mapping.identity:
             return False
         wanted = mapping.declared_key
-        if wanted is not None and wanted.primary and not any(k.primary for k in mapping.source.keys):
+        has_primary = any(k.primary for k in mapping.source.keys)
+        if wanted is not None and wanted.primary and not has_primary:
             return True
         return mapping.source.name not in self.identity_keys
 

@@ -1,4 +1,4 @@
-"""Schemas under mappings: those that rules name are made, those that everything has left are not."""
+"""Schemas under mappings: those that rules name are made, those that everything left are not."""
 
 from __future__ import annotations
 

@@ -71,6 +71,14 @@ WHERE datname = current_database() AND backend_type = 'client backend'
 ORDER BY pid
 """
 
+#: Sessions that are starting: they may have read the settings of before, and are not listed yet.
+#: The lock on the database is theirs from before that until they are listed.
+_STARTING = """
+SELECT pid FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_database'::regclass
+  AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
+"""
+
 #: Transactions, prepared ones too, that hold a lock with which rows are written.
 _WRITERS = (
     _TREE
@@ -228,6 +236,8 @@ class _Waiting:
         if self._mode == "read-only":
             prepared = self._session.execute(_PREPARED).fetchall()
             busy += [(f"prepared transaction {gid}", None) for (gid,) in prepared]
+            starting = self._session.execute(_STARTING).fetchall()
+            busy += [(f"pid {pid}, starting", pid) for (pid,) in starting]
             sessions = self._session.execute(_SESSIONS.encode(), self._values).fetchall()
             # Their next transaction could write: a pool's idle connection is as good as a writer.
             self._end([pid for pid, idle in sessions if idle])

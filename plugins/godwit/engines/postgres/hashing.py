@@ -131,8 +131,9 @@ def rows_of(
         for name, alias in zip(names, aliases, strict=True)
     ]
     return sql.SQL(
-        'SELECT id, string_agg(h, \' \' ORDER BY h COLLATE "C") FROM (SELECT {key} AS id, {hash} AS h'
-        " FROM unnest({arrays}) AS k({aliases}) JOIN {table} AS t ON {matches}) AS r GROUP BY 1"
+        "SELECT id, string_agg(h, ' ' ORDER BY h COLLATE \"C\")"
+        " FROM (SELECT {key} AS id, {hash} AS h FROM unnest({arrays}) AS k({aliases})"
+        " JOIN {table} AS t ON {matches}) AS r GROUP BY 1"
     ).format(
         key=_key_json(spec),
         hash=_hash(spec, shape),

@@ -234,8 +234,11 @@ def read(
     with connector.lease("source") as session:
         try:
             _begin(session, snapshot)
+            _lock(session, chunk, mapping)
             # The mark is read first: it pins the snapshot that the COPY then uses.
-            mark = None if mapping.source.identity else current_snapshot(session)
+            # Under a snapshot of its own, a chunk of many would need one mark each.
+            marked = snapshot is not None or not mapping.source.identity
+            mark = current_snapshot(session) if marked else None
             kind, bounds = _facts(session, chunk.part or chunk.table)
             statement = copy_statement(chunk, mapping, columns, format, ordinary=kind == "r")
             copy = copy_out(session, statement.as_bytes(session))
@@ -259,27 +262,52 @@ def _begin(session: Session, snapshot: str | None) -> None:
         session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
 
 
+def _lock(session: Session, chunk: Chunk, mapping: TableMapping) -> None:
+    """Keep the table as it is until the chunk is read. A snapshot taken before the lock was had
+    would see nothing of a table rewritten meanwhile.
+    """
+    try:
+        session.execute(
+            sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation(chunk, mapping))
+        )
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        raise _gone(chunk.part or chunk.table) from None
+
+
 def current_snapshot(session: Session) -> str:
-    """The transaction's snapshot as text: the mark of chunks without a row identity."""
+    """The transaction's snapshot as text: the mark of chunks that all see this one state."""
     # txid_current_snapshot() is its name before 13; both print 64-bit transaction ids.
     row = session.execute("SELECT txid_current_snapshot()::text").fetchone()
     return str(row[0]) if row else ""
 
 
 def _facts(session: Session, table: TableName) -> tuple[str, str | None]:
+    # The catalog's row is the snapshot's, the function looks at the table as it is.
     row = session.execute(
-        "SELECT c.relkind::text, pg_get_partition_constraintdef(c.oid) FROM pg_class c"
+        "SELECT c.relkind::text, pg_get_partition_constraintdef(c.oid),"
+        " c.relfilenode IN (0, pg_relation_filenode(c.oid)) FROM pg_class c"
         " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
         list(table),
     ).fetchone()
     if row is None:
+        raise _gone(table)
+    if not row[2]:
         raise LoadError(
-            "the table is gone",
+            "the table was rewritten while its chunks were read",
             where=str(table),
-            why="it was dropped or renamed on the source after the plan was made",
-            hint="start the migration's load again, so that the tables are read anew",
+            why="VACUUM FULL, CLUSTER, TRUNCATE or ALTER TABLE gave its rows other places",
+            hint="run the task again: it loads the whole table anew",
         )
     return row[0], row[1]
+
+
+def _gone(table: TableName) -> LoadError:
+    return LoadError(
+        "the table is gone",
+        where=str(table),
+        why="it was dropped or renamed on the source after the plan was made",
+        hint="start the migration's load again, so that the tables are read anew",
+    )
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def snapshot_test(token: str) -> Callable[[int], bool]:
 
 def _tells(relation: Relation, table: Table) -> bool:
     """The log still tells of an old row which one it was."""
-    if relation.full or relation.name == table.name and table.parts:
+    if relation.full or (relation.name == table.name and table.parts):
         # A partitioned table stores nothing; its partitions tell by themselves.
         return True
     return bool(table.identity) and relation.identity == set(table.identity)

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+import psycopg
 from psycopg import sql
 
 from godwit.engines.postgres.connection import Connector, Session
+from godwit.errors import EndpointError
 from godwit.model.catalog import Table, TableName
 from godwit.model.mapping import TableMapping
 from godwit.protocols import SequenceValue
@@ -46,7 +48,22 @@ def read_sequences(connector: Connector, tables: Sequence[Table]) -> tuple[Seque
     """Counters that belong to these tables or stand alone in their schemas.
 
     A sequence that feeds several columns comes once for each of them.
+
+    Raises:
+        EndpointError: the login may not read one.
     """
+    try:
+        return _read(connector, tables)
+    except psycopg.Error as cause:
+        raise EndpointError(
+            "the source's sequences cannot be read",
+            where=connector.where,
+            why=cause.diag.message_primary or type(cause).__name__,
+            hint="GRANT SELECT ON ALL SEQUENCES IN SCHEMA … to the source's login",
+        ) from None
+
+
+def _read(connector: Connector, tables: Sequence[Table]) -> tuple[SequenceValue, ...]:
     with connector.connect() as session:
         found = session.execute(
             _SEQUENCES.encode(),

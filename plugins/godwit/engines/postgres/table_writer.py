@@ -10,6 +10,7 @@ from functools import cached_property
 import psycopg
 import pyarrow as pa
 from psycopg import sql
+from psycopg.sql import Composable
 
 from godwit.engines.postgres.apply_sql import Facts, TableSql, read_facts
 from godwit.engines.postgres.connection import BINARY, Session
@@ -370,15 +371,13 @@ class TableWriter:
             )
         return TableName(*row)
 
-    def emptied(self) -> sql.Composable:
-        """The whole table as TRUNCATE and DELETE name it: without the tables that inherit from it."""
+    def emptied(self) -> Composable:
+        """The whole table as TRUNCATE and DELETE name it: without tables that inherit from it."""
         name = sql.Identifier(*self.target)
         return name if self.facts.partitioned else sql.SQL("ONLY {}").format(name)
 
     @staticmethod
-    def truncate(
-        session: Session, names: Sequence[sql.Composable], *, restart_identity: bool
-    ) -> None:
+    def truncate(session: Session, names: Sequence[Composable], *, restart_identity: bool) -> None:
         """Empty tables; where foreign keys of other tables forbid TRUNCATE, by deleting."""
         query = sql.SQL("TRUNCATE {}{}").format(
             sql.SQL(", ").join(names), sql.SQL(" RESTART IDENTITY" if restart_identity else "")

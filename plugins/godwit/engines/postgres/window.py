@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from godwit.engines.postgres.clear import fenced
+from godwit.engines.postgres.clear import fenced, without_heirs
 from godwit.engines.postgres.connection import Connector
 from godwit.engines.postgres.read import identifier
 from godwit.engines.postgres.write import column_types, copy_rows
@@ -31,6 +31,7 @@ def replace_window(
     staged = TableName("pg_temp", "godwit_window")
     with fenced(connector, epoch, where) as session:
         kind = column_types(session, mapping.target)[column]
+        only = without_heirs(session, mapping.target)
         session.execute(
             sql.SQL(
                 "CREATE TEMP TABLE godwit_window ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0"
@@ -39,7 +40,7 @@ def replace_window(
         count, _size = copy_rows(session, mapping, staged, rows)
         session.execute(
             sql.SQL("DELETE FROM {} WHERE {} >= {}::{type} AND {} < {}::{type}").format(
-                target,
+                only,
                 sql.Identifier(column),
                 sql.Literal(lower),
                 sql.Identifier(column),
@@ -53,7 +54,7 @@ def replace_window(
             )
             session.execute(
                 sql.SQL("DELETE FROM {} t USING pg_temp.godwit_window w WHERE {}").format(
-                    target, sql.SQL(" AND ").join(same)
+                    only, sql.SQL(" AND ").join(same)
                 )
             )
         session.execute(
