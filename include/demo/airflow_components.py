@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ GRACE_SECONDS = 12.0
 POLL_SECONDS = 0.1
 #: States of a task that waits for an answer, in this and older versions of Airflow.
 WAITING = ("awaiting_input", "deferred")
+#: An answer that is quicker than the scheduler's look at the task's process counts as its failure,
+#: and the question is asked again.
+ANSWER_SECONDS = 2.5
 #: The triggerer queue of the replication instance, as in include/migrations.
 INSTANCE_QUEUE = "godwit"
 
@@ -273,8 +277,7 @@ class AirflowProject:
         """Open questions to a person."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/hitlDetails?response_received=false"
         found = self.request("GET", path).json()["hitl_details"]
-        # An answer before the task has gone to wait for it would be lost.
-        return [one for one in found if one["task_instance"]["state"] in WAITING]
+        return [one for one in found if _settled(one["task_instance"])]
 
     def answer(self, question: dict[str, Any], choice: str, **inputs: Any) -> None:
         """Answer a question, as the button in the UI does."""
@@ -338,3 +341,11 @@ def _access(home: Path, port: int, password: str) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW_CONN_GODWIT_AIRFLOW_API": f"http://admin:{password}@127.0.0.1:{port}",
     }
+
+
+def _settled(task: dict[str, Any]) -> bool:
+    """The task waits for its answer, and the scheduler knows."""
+    began = datetime.fromisoformat(task["start_date"]) if task["start_date"] else None
+    if began is None or task["state"] not in WAITING:
+        return False
+    return (datetime.now(UTC) - began).total_seconds() > ANSWER_SECONDS

@@ -68,7 +68,6 @@ class Demo:
         self._servers: dict[str, PostgresServer] = {}
         self._writer: ShopWriter | None = None
         self._began = time.monotonic()
-        self._approved = False
 
     def run(self) -> Verdict:
         """Everything, up to the verdict."""
@@ -137,14 +136,15 @@ class Demo:
             tasks = self.airflow.task_instances(DAG_ID, run_id)
             progress = Progress.of(tasks, self._picture(), shop.total_rows, self._writer)
             display.show(progress)
-            state = self.airflow.run_state(DAG_ID, run_id)
+            state = "running" if progress.active else self.airflow.run_state(DAG_ID, run_id)
             if state in ("success", "failed"):
                 return state
             if progress.failed:
                 raise AirflowError(self._why(run_id, progress.failed))
             if progress.following and followed_since is None:
                 followed_since = time.monotonic()
-            if followed_since and time.monotonic() - followed_since > FOLLOW_SECONDS:
+            followed = followed_since and time.monotonic() - followed_since > FOLLOW_SECONDS
+            if followed and progress.states["approve_cutover"] == "active":
                 self._approve(run_id, display)
             if time.monotonic() > deadline:
                 raise AirflowError(f"the run did not end in {RUN_SECONDS:.0f} s")
@@ -152,11 +152,8 @@ class Demo:
 
     def _approve(self, run_id: str, display: Display) -> None:
         """What a person does with the button."""
-        if self._approved:
-            return
         for question in self.airflow.questions(DAG_ID, run_id):
             self.airflow.answer(question, "Approve", dry_run=False)
-            self._approved = True
             display.note("the cutover is approved (in the UI: the button of approve_cutover)")
 
     def _picture(self) -> dict[str, Any]:

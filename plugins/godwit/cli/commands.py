@@ -114,6 +114,25 @@ def run(
 
 
 @app.command()
+def reload(
+    file: File,
+    table: Annotated[
+        list[str],
+        typer.Option("--table", "-t", help="schema.table on the source; may be repeated."),
+    ],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Load tables again, suspended ones or others, while the rest of the migration goes on."""
+
+    def work(migrator: Migrator) -> tuple[Any, int]:
+        return migrator.reload(table), exits.OK
+
+    _perform("reload", file, work, as_json=as_json, quiet=quiet, debug=debug)
+
+
+@app.command()
 def status(file: File, as_json: AsJson = False, debug: Debug = False) -> None:
     """Where the migration stands: phase, tables, checkpoint, lag, capture."""
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from godwit.cli.display import STYLES
 from godwit.cli.words import count, duration, size
-from godwit.migrator.outcome import Assessment, RunOutcome, Status, plain
+from godwit.migrator.outcome import Assessment, Reloaded, RunOutcome, Status, plain
 from godwit.model.report import SchemaReport, ValidationReport
 from godwit.steps.cutover import CutoverReport
 
@@ -114,6 +114,14 @@ def _status(result: Status, console: Console) -> None:
         _line(console, f"cutover {step.replace('_', ' ')}: {state}")
     for problem in result.problems:
         _line(console, f"not known: {problem}", "yellow")
+
+
+@_print.register(Reloaded)
+def _reloaded(result: Reloaded, console: Console) -> None:
+    for table in result.tables:
+        _line(console, f"{table.table}: {count(table.rows)} rows loaded again, {table.state}")
+    applied = f"; checkpoint {result.applied_to}" if result.applied_to else ""
+    _line(console, f"{result.migration}: done in {duration(result.seconds)}{applied}")
 
 
 @_print.register(ValidationReport)

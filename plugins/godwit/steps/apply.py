@@ -32,8 +32,8 @@ from godwit.protocols import (
 from godwit.steps.counting import TableCounts
 from godwit.steps.handoff import Handoff
 from godwit.steps.lag import Lag
-from godwit.steps.reshape import Reshape
 from godwit.steps.reload import reload_asked
+from godwit.steps.reshape import Reshape
 from godwit.steps.untold import reload_untold
 
 #: Seconds between reports, and between looks at the capture's health.
@@ -229,8 +229,8 @@ class Session:
         )
         taken = {line.chunk.table for line in lines}
         self.suspended = tuple(t for t in self.suspended if t not in taken)
-        if any(line.mark is None for line in lines):
-            # Nobody can tell which changes the rows have seen: they may be ahead of the log.
+        if lines:
+            # Until the log has reached this moment the table is ahead of the others.
             settled = self.source.position()
             settle(self.source, self.control, settled)
             if self.until is not None and settled.includes(self.until):

@@ -74,7 +74,7 @@ class Repair:
             "rows cannot be repaired one by one",
             where=str(mapping.source.name),
             why="source and target share no format of columns",
-            hint="load the table again",
+            hint="load the table again: `godwit reload FILE --table …`",
         )
 
 

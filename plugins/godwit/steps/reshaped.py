@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from godwit.model.mapping import TableMapping
     from godwit.protocols import Control, ErrorPolicy, Reporter, Source
 
-_HINT = "`godwit cleanup` and start again; the other tables go on without it"
+_HINT = (
+    "take the change back and `godwit reload FILE --table {}`; to migrate it as it is now, `godwit "
+    "cleanup` and start again; the other tables go on without it"
+)
 
 
 def suspend_if_reshaped(
@@ -32,13 +35,13 @@ def suspend_if_reshaped(
     changed = difference(mapping, source)
     if not changed:
         raise cause
-    reason = f"the table changed on the source: {changed}"
+    reason, hint = f"the table changed on the source: {changed}", _HINT.format(name)
     if policy.table != "SUSPEND_TABLE":
         raise SchemaChangedError(
-            reason, where=str(name), why="its rows cannot be read as planned", hint=_HINT
+            reason, where=str(name), why="its rows cannot be read as planned", hint=hint
         ) from cause
     control.suspend(name, reason)
-    finding = Finding("table-suspended", Severity.ERROR, str(name), f"suspended: {reason}", _HINT)
+    finding = Finding("table-suspended", Severity.ERROR, str(name), f"suspended: {reason}", hint)
     report.event("finding", finding.to_json())
     report.event("suspended", {"table": str(name), "reason": reason})
 

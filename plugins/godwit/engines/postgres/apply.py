@@ -197,8 +197,8 @@ class PostgresApplier:
             raise SchemaChangedError(
                 reason,
                 where=str(change.table),
-                hint="make the same change on the target, run convert_schema again and load the "
-                "table again",
+                hint="take the change back and load the table again (`godwit reload FILE --table "
+                f"{change.table}`); to migrate it as it is now, clean up and start again",
             )
         self._refusals.suspend(change.table, reason)
 

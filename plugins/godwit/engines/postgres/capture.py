@@ -309,7 +309,7 @@ def check_start(session: Session, names: CaptureNames, start: Lsn) -> None:
         CaptureLostError: it does not.
     """
     status = slot_status(session, names)
-    hint = "run `godwit cleanup` and start the migration again, or load the affected tables again"
+    hint = "run `godwit cleanup` and start the migration again: all tables must be loaded again"
     if not status.exists:
         raise CaptureLostError(
             f"the replication slot {names.slot!r} is gone",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _TYPE = re.compile(
-    r"^(?P<head>[^(\[]+?) ?(?:\((?P<size>[\d,-]+)\))?(?P<tail>[^\[]*)(?P<array>(?:\[\])*)$"
+    r"^(?P<head>[^(\[]+?) ?(?:\((?P<size>[\d,-]+)\))?(?P<tail>[^\[(]*)(?P<array>(?:\[\])*)$"
 )
 #: Seconds' digits where none are given.
 _PRECISION = 6

@@ -367,7 +367,7 @@ class TableWriter:
             raise ApplyError(
                 f"the partition {part} was truncated, and the target has none of that name",
                 where=str(self.target),
-                hint="load the table again",
+                hint="load the table again: `godwit reload FILE --table …`",
             )
         return TableName(*row)
 
