@@ -24,6 +24,7 @@ from godwit.engines.postgres.datatypes import (
     datatype,
     native_safe,
 )
+from godwit.engines.postgres.ddl_versions import newer_objects
 from godwit.model.datatypes import DataType, Kind
 from godwit.protocols import Abilities
 
@@ -71,6 +72,17 @@ Types of your own, and of extensions:
 
 """
 
+OLDER = """
+## To an older version
+
+Schemas are made for the version of the target. An object that it cannot have is a finding
+(`target-version`), and everything else is migrated. Columns: a virtual generated column is stored
+before 18, a compression method is left out before 14, `numeric` with a scale below 0 or above its
+precision has no limits before 15. A table with a multirange column cannot be made before 14, and a
+`numeric` infinity is refused there.
+
+"""
+
 
 def page() -> str:
     """The text of docs/support-matrix.md."""
@@ -84,6 +96,8 @@ def page() -> str:
             _table(_type_rows(builtin), TYPE_HEAD),
             OWN,
             _table(_own_rows(builtin), TYPE_HEAD),
+            OLDER,
+            _table(((what, str(since)) for what, since in newer_objects()), ("object", "since")),
         ]
     )
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from rich.columns import Columns
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -96,7 +97,8 @@ class Display:
         self._console = console
         self._began = time.monotonic()
         self._notes: list[str] = []
-        self._live = Live(console=console, refresh_per_second=4, transient=False)
+        self._progress: Progress | None = None
+        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=4)
         self._steps: set[tuple[str, str]] = set()
         self._rate: tuple[float, int, float] = (time.monotonic(), 0, 0.0)
 
@@ -114,14 +116,13 @@ class Display:
         line = f"{time.monotonic() - self._began:5.1f} s  {text}"
         if self._console.is_terminal:
             self._notes = [*self._notes, line][-NOTES:]
-            self._live.update(Group(*[Text(note) for note in self._notes]))
         else:
             self._console.print(line)
 
     def show(self, progress: Progress) -> None:
         """The run as it is now."""
         if self._console.is_terminal:
-            self._live.update(self._picture(progress))
+            self._progress = progress
             return
         for step, state in progress.states.items():
             if state in ("success", "failed", "active") and (step, state) not in self._steps:
@@ -129,28 +130,38 @@ class Display:
                 more = f"  {_lag(progress)}" if step == "cdc_poll" else ""
                 self.note(f"{step}: {'begins' if state == 'active' else state}{more}")
 
-    def _picture(self, progress: Progress) -> RenderableType:
-        marks = (f"{MARKS.get(state, WAITING)} {step}" for step, state in progress.states.items())
-        steps = Text.from_markup("  ".join(marks))
+    def _picture(self) -> RenderableType:
+        notes = Text("\n".join(self._notes), style="dim")
+        clock = Text(f"{time.monotonic() - self._began:5.1f} s", style="bold")
+        if self._progress is None:
+            return Group(notes, Text(), clock)
+        return Group(notes, Text(), clock, *self._run(self._progress))
+
+    def _run(self, progress: Progress) -> tuple[RenderableType, ...]:
+        steps = Columns(
+            [
+                Text.from_markup(f"{MARKS.get(state, WAITING)} {step}")
+                for step, state in progress.states.items()
+            ],
+            padding=(0, 3),
+        )
         done, planned = progress.rows
         table = Table.grid(padding=(0, 2))
         table.add_row(
             "rows",
-            ProgressBar(total=max(planned, 1), completed=min(done, planned), width=40),
+            ProgressBar(total=max(planned, 1), completed=min(done, planned), width=30),
             f"{done:,} of about {planned:,}, {self._rows_per_second(done):,.0f} rows/s",
         )
         loaded, chunks = progress.chunks
         table.add_row(
             "chunks",
-            ProgressBar(total=max(chunks, 1), completed=loaded, width=40),
+            ProgressBar(total=max(chunks, 1), completed=loaded, width=30),
             f"{loaded} of {chunks}",
         )
-        changes = f"{progress.lag.get('changes') or 0:,} changes applied, {_lag(progress)}"
+        changes = f"{progress.lag.get('changes') or 0:,} applied, {_lag(progress)}"
         table.add_row("changes", "", changes)
         table.add_row("application", "", f"{progress.written:,} transactions written")
-        notes = Text("\n".join(self._notes), style="dim")
-        clock = Text(f"{time.monotonic() - self._began:5.1f} s", style="bold")
-        return Group(notes, Text(), clock, steps, table)
+        return steps, Text(), table
 
     def _rows_per_second(self, rows: int) -> float:
         at, before, rate = self._rate

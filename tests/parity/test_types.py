@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS
+from godwit.engines.postgres.connection import BINARY
 from godwit.steps import load
 from include.demo.servers import Database
 from tests.conftest import OLDER_VERSION

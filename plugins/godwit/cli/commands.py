@@ -108,7 +108,8 @@ def run(
         from godwit.migrator import run_until
 
         wanted = str(until) if until else ""
-        return run_until(migrator, wanted, follow=follow, streams=streams), exits.OK
+        outcome = run_until(migrator, wanted, follow=follow, streams=streams)
+        return outcome, exits.OK if outcome.complete else exits.NO
 
     _perform("run", file, work, as_json=as_json, quiet=quiet, debug=debug)
 

@@ -89,6 +89,10 @@ def _run(result: RunOutcome, console: Console) -> None:
     bad = {state: n for state, n in result.schema.items() if state not in GOOD and n}
     for state, number in bad.items():
         _line(console, f"schema: {number} objects {state}; see `godwit status`", "red")
+    for table, reason in result.suspended.items():
+        _line(console, f"suspended: {table}: {reason}", "red")
+    if result.refused:
+        _line(console, f"{count(result.refused)} rows refused; see `godwit status`", "red")
     if result.cutover is not None:
         _print(result.cutover, console)
 

@@ -24,6 +24,7 @@ from godwit.migrator.switching import cutover_of
 from godwit.model.report import Finding, SchemaReport, Severity
 from godwit.protocols import ErrorPolicy
 from godwit.steps import apply, cutover, load, schema, untold, validate
+from godwit.steps.reload import busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -456,7 +457,7 @@ class Migrator(OpenMigration):
     def session_alive(self) -> bool:
         """Somebody applies changes: the capture is read, and there was a sign of life lately."""
         # A session that loads a table again doesn't read the capture.
-        if not (self.source.capture_status(self.name).active or self.control.reloads()):
+        if not (self.source.capture_status(self.name).active or busy(self.control)):
             return False
         seen = self.control.progress().session_at
         return seen is not None and (datetime.now(UTC) - seen).total_seconds() < ALIVE_SECONDS

@@ -145,6 +145,8 @@ class RunOutcome:
         chunks_before: found loaded already.
         sessions: summaries of the sessions of this run, in order.
         applied_to: the checkpoint at the end.
+        suspended: tables that are out of the migration, and why.
+        refused: rows that the target refused so far.
     """
 
     migration: str
@@ -158,6 +160,13 @@ class RunOutcome:
     applied_to: str | None = None
     schema: dict[str, int] = field(default_factory=dict)
     cutover: Any = None
+    suspended: dict[str, str] = field(default_factory=dict)
+    refused: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Everything that was to arrive has arrived."""
+        return not self.suspended and not self.refused
 
 
 @dataclass(frozen=True)

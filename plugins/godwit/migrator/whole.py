@@ -101,6 +101,8 @@ class _Run:
             applied_to=migrator.control.progress().checkpoint,
             schema=self._schema,
             cutover=result,
+            suspended={str(t): why for t, why in migrator.control.suspended().items()},
+            refused=migrator.control.exception_count(),
         )
 
     def _to_loaded(self) -> None:

@@ -32,7 +32,7 @@ from godwit.protocols import (
 from godwit.steps.counting import TableCounts
 from godwit.steps.handoff import Handoff
 from godwit.steps.lag import Lag
-from godwit.steps.reload import reload_asked
+from godwit.steps.reload import note_busy, reload_asked
 from godwit.steps.reshape import Reshape
 from godwit.steps.untold import reload_untold
 
@@ -106,6 +106,7 @@ class Session:
     _progressed: bool = False
     _looked: bool = False
     _asked_at: float = 0.0
+    _busy: bool = False
 
     def run(self) -> SessionSummary:
         """Apply until the position is reached, a stop is asked for, or something fails for good.
@@ -139,6 +140,7 @@ class Session:
                 if self._pause(wait):
                     reason = "stopped"
                     break
+        self._back()
         self._tell(time.monotonic(), final=True)
         return SessionSummary(
             position=str(self.position or ""),
@@ -211,12 +213,16 @@ class Session:
             stream = self.source.stream(
                 self.migration, start, mappings, format, marks, batch_bytes=self.batch_bytes
             )
+            self._back()
             return self._follow(stream, applier, reshape)
         finally:
             applier.close()
 
     def _take_in(self, epoch: Epoch) -> None:
         """Load the tables again that were asked for: here, where nothing is being applied."""
+        if not self.control.reloads():
+            return
+        self._leave()
         lines = reload_asked(
             self.source,
             self.target,
@@ -241,7 +247,21 @@ class Session:
         if now - self._asked_at < LOOK:
             return False
         self._asked_at = now
-        return bool(self.control.reloads())
+        if not self.control.reloads():
+            return False
+        self._leave()
+        return True
+
+    def _leave(self) -> None:
+        """The log is left for a while; nobody is to take this session for dead."""
+        if not self._busy:
+            note_busy(self.control, busy=True)
+        self._busy = True
+
+    def _back(self) -> None:
+        if self._busy:
+            note_busy(self.control, busy=False)
+        self._busy = False
 
     def _read_again(
         self, mapping: TableMapping, keys: Payload, format: Format

@@ -34,6 +34,7 @@ from godwit.steps.reshaped import difference
 ATTEMPTS = 2
 #: Seconds between signs of life while nothing is applied.
 LIFE = 3.0
+_MEMORY = "loading again"
 
 
 def reload_asked(
@@ -189,6 +190,16 @@ def _refused(
     report.event("finding", finding.to_json())
     report.event("suspended", {"table": str(table), "reason": reason})
     report.event("table", {"table": list(table), "state": "suspended", "last_error": reason})
+
+
+def busy(control: Control) -> bool:
+    """A session has left the log to load tables again (or was killed while it did)."""
+    return bool(control.recall(_MEMORY))
+
+
+def note_busy(control: Control, *, busy: bool) -> None:
+    """This session leaves the log for that, or is back."""
+    control.remember(_MEMORY, value=busy)
 
 
 @contextmanager

@@ -129,6 +129,11 @@ class TableSql:
         """COPY into the stage."""
         return self._compose("COPY {stage} FROM STDIN ({options})")
 
+    def texts(self, columns: Sequence[str]) -> bytes:
+        """What the staged rows hold, as a person reads it."""
+        listed = (sql.SQL("{}::text").format(sql.Identifier(c)) for c in columns)
+        return self._compose("SELECT {texts} FROM {stage}", texts=sql.SQL(", ").join(listed))
+
     @cached_property
     def copy(self) -> bytes:
         """COPY straight into the table."""

@@ -285,19 +285,28 @@ class Careful:
         self._refusals.log(self._table, operation, key, why.reason)
 
     def _shown_key(self, row: Payload) -> str:
-        """The identity, so that the row can be found: text, or hex where it is binary."""
+        """The identity, so that the row can be found: as text."""
         names = self._writer.columns(row)
-        fields = dict(zip(names, fields_of(self._writer.format, row), strict=True))
-        binary = self._writer.format == BINARY
-        parts = []
-        for column in self._writer.identity or names[:1]:
-            value = fields.get(column)
-            shown = (
-                "NULL"
-                if value is None
-                else value.hex()
-                if binary
-                else value.decode("utf-8", "replace")
-            )
-            parts.append(f"{column}={shown[:64]}")
-        return ", ".join(parts)
+        wanted = [c for c in self._writer.identity or names[:1] if c in names]
+        if self._writer.format == BINARY:
+            texts = self._told(row, wanted)
+        else:
+            fields = dict(zip(names, fields_of(self._writer.format, row), strict=True))
+            values = [fields[c] for c in wanted]
+            texts = [None if v is None else v.decode("utf-8", "replace") for v in values]
+        shown = zip(wanted, texts, strict=True)
+        return ", ".join(f"{c}={'NULL' if text is None else text[:64]}" for c, text in shown)
+
+    def _told(self, row: Payload, wanted: Sequence[str]) -> list[str | None]:
+        """The target's own texts of a binary row; hex where it doesn't even read the row."""
+        try:
+            with self._session.transaction():
+                return list(self._session.execute(self._writer.stage(row).texts(wanted)).fetchone())
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error:
+            self._writer.forget(all_of_it=False)
+        fields = dict(
+            zip(self._writer.columns(row), fields_of(self._writer.format, row), strict=True)
+        )
+        return [None if (value := fields[c]) is None else value.hex() for c in wanted]

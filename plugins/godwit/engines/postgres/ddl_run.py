@@ -57,6 +57,10 @@ WHERE relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'
 """
 
 
+#: SQLSTATEs of names taken, and of two creators that meet in a catalog's unique index.
+_THERE = frozenset({"42P07", "42710", "42P06", "42723", "23505"})
+
+
 def present(conn: Connection) -> Present:
     """Definitions of everything in the database, by kind and name."""
     relations = [row["oid"] for row in fetch(conn, _RELATIONS)]
@@ -199,9 +203,7 @@ class _Run:
         running = (self.steps[place] for place in self.running.values())
         others = [other for other in running if other.table == step.table]
         # Two concurrent builds on one table wait for each other's snapshots: a deadlock.
-        return not others or all(
-            s.kind in _SHARING and not s.concurrent for s in (step, *others)
-        )
+        return not others or all(s.kind in _SHARING and not s.concurrent for s in (step, *others))
 
     def _finish(self, place: int, outcome: ObjectParity) -> None:
         todo = [(place, outcome)]
@@ -235,8 +237,15 @@ class _Run:
         try:
             self._execute(step, found)
         except psycopg.Error as cause:
+            if cause.sqlstate in _THERE and self._made_meanwhile(step):
+                return ObjectParity(step.kind, step.name, "skipped", "another run has made it")
             return ObjectParity(step.kind, step.name, "failed", _words(cause))
         return ObjectParity(step.kind, step.name, "equal", "made")
+
+    def _made_meanwhile(self, step: SchemaStep) -> bool:
+        """Another run of the same step was faster: what it made is as it should be."""
+        found = present(self._connection()).get((step.kind, step.name))
+        return found is not None and found == step.definition
 
     def _execute(self, step: SchemaStep, found: str | None) -> None:
         statements = step.statements

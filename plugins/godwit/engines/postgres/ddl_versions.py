@@ -15,6 +15,9 @@ NAMED_NOT_NULL_SINCE = 180000
 PARTITIONED_EXCLUSION_SINCE = 170000
 MULTIRANGE_SINCE = 140000
 
+WIDE_SCALE_SINCE = 150000
+_NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
+
 #: `(kinds, pattern, first version that knows it, what it is)`.
 _NEWER: tuple[tuple[frozenset[str], re.Pattern[str], int, str], ...] = tuple(
     (frozenset(kinds), re.compile(pattern), since, what)
@@ -44,6 +47,13 @@ _NEWER: tuple[tuple[frozenset[str], re.Pattern[str], int, str], ...] = tuple(
 )
 
 
+def newer_objects() -> list[tuple[str, int]]:
+    """What older targets lack and the first version that has it, for the support matrix."""
+    named = [(what, since // 10000) for _, _, since, what in _NEWER]
+    exclusion = "exclusion constraints of partitioned tables"
+    return [*named, (exclusion, PARTITIONED_EXCLUSION_SINCE // 10000)]
+
+
 def refused(thing: NativeObject, version: int) -> str:
     """Why a target of that version cannot have the object; empty when it can."""
     for kinds, pattern, since, what in _NEWER:
@@ -70,6 +80,14 @@ def fit_column(column: ColumnShape, version: int) -> tuple[ColumnShape, list[str
     if column.generated == "v" and version < VIRTUAL_SINCE:
         column = replace(column, generated="s")
         notes.append("it is stored instead of virtual, which exists since PostgreSQL 18")
+    if version < WIDE_SCALE_SINCE and _has_wide_scale(column.type):
+        column = replace(column, type=_NUMERIC.sub("numeric", column.type))
+        notes.append("numeric without limits: a scale below 0 or above the precision came with 15")
     if "multirange" in column.type and version < MULTIRANGE_SINCE:
         notes.append("multirange types exist since PostgreSQL 14; the target will refuse the table")
     return column, notes
+
+
+def _has_wide_scale(kind: str) -> bool:
+    found = _NUMERIC.match(kind)
+    return found is not None and not 0 <= int(found[2]) <= int(found[1])
