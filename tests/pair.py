@@ -22,11 +22,6 @@ MIGRATION = "pair"
 CHANGE_FORMATS = [BINARY, CSV, TEXT_COLUMNS] if SOURCE_VERSION >= 14 else [CSV, TEXT_COLUMNS]
 
 
-def key_text(number: int) -> str:
-    """An integer key in a message: the bytes of the log, where those are binary."""
-    return f"{number:08x}" if BINARY in CHANGE_FORMATS else str(number)
-
-
 class Events:
     """A reporter that keeps what it hears."""
 

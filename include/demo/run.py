@@ -198,7 +198,8 @@ def main() -> int:
             console.print("[red]A demo is running in this folder already.[/]")
             return 2
         _clear(FOLDER)
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        # A shell starts background jobs with SIGINT ignored.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
         return _run(options, console)
 

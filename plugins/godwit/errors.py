@@ -69,7 +69,7 @@ class CaptureError(GodwitError):
 
 
 class CaptureLostError(CaptureError):
-    """The source no longer holds what the checkpoint needs: affected tables must be loaded again."""
+    """The source no longer holds what the checkpoint needs: tables must be loaded again."""
 
     retryable = False
 

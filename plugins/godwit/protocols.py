@@ -40,9 +40,9 @@ class Reporter(Protocol):
 
     Kinds of events and their data (plain JSON): ``phase`` (name), ``finding`` (a Finding),
     ``object`` (an ObjectParity), ``plan`` (chunks, rows, bytes), ``chunk`` (label, rows, bytes,
-    seconds), ``session`` (one report of a CDC session every second or so: position, lag_p50, lag_p99,
-    lag_now, transactions, changes, batches, mode), ``table`` (a table's counters), ``validation`` (a
-    TableValidation), ``cutover`` (step, state).
+    seconds), ``session`` (a CDC session's report, every second or so: position, lag_p50, lag_p99,
+    lag_now, transactions, changes, batches, mode), ``table`` (a table's counters),
+    ``validation`` (a TableValidation), ``cutover`` (step, state).
     """
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
@@ -74,7 +74,7 @@ class Engine(Protocol):
     abilities: Abilities
 
     def source(self, connection: Connection, settings: Mapping[str, Any]) -> Source:
-        """A source endpoint. Connects lazily. `settings` are endpoint settings of the definition."""
+        """A source endpoint; connects lazily. `settings`: the endpoint's in the definition."""
         ...
 
     def target(self, connection: Connection, settings: Mapping[str, Any]) -> Target:
@@ -509,7 +509,7 @@ class Control(Protocol):
         ...
 
     def journal(self, step: str, state: str, detail: Mapping[str, Any] | None = None) -> None:
-        """Write a line of the cutover journal (step, ``started``/``done``/``undone``/``failed``)."""
+        """Write a line of the cutover journal: ``started``, ``done``, ``undone`` or ``failed``."""
         ...
 
     def journal_states(self) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -531,7 +531,7 @@ class Control(Protocol):
         ...
 
     def drop(self, *, everything: bool = False) -> None:
-        """Remove this migration's lines; `everything` removes the control schema when it is empty."""
+        """Remove this migration's lines; `everything`: an empty control schema as well."""
         ...
 
 
@@ -595,7 +595,7 @@ class Applier(Protocol):
         ...
 
 
-#: Reads rows of a table again by identity: `(rows found, identities gone)`, in the session's format.
+#: Reads rows of a table again by identity: `(rows found, identities gone)`, in the same format.
 #: What it returns may be newer than the changes being applied, which it sees to by itself.
 Reselect = Callable[[TableMapping, Payload], tuple[Payload, Payload]]
 
@@ -654,7 +654,9 @@ class Target(Comparable, Protocol):
         alone: bool = False,
         report: Callable[[ObjectParity], None] | None = None,
     ) -> list[ObjectParity]:
-        """Execute steps (`alone`: nobody writes meanwhile); what exists and is equal is skipped. A step that fails is reported as
+        """Execute steps (`alone`: nobody writes meanwhile); what exists and is equal is skipped.
+
+        A step that fails is reported as
         ``failed`` with the target's words and doesn't stop the ones that don't depend on it.
         """
         ...
@@ -682,7 +684,9 @@ class Target(Comparable, Protocol):
         """How rows can be written, fastest exact way first."""
         ...
 
-    def load(self, chunk: Chunk, mapping: TableMapping, rows: RowStream, epoch: Epoch) -> LoadedChunk:
+    def load(
+        self, chunk: Chunk, mapping: TableMapping, rows: RowStream, epoch: Epoch
+    ) -> LoadedChunk:
         """Write rows and the ledger line in one commit. A chunk already in the ledger is returned
         as it is, unread.
 
@@ -741,7 +745,7 @@ class Target(Comparable, Protocol):
     def advance_sequences(
         self, values: Sequence[SequenceValue], mappings: Sequence[TableMapping]
     ) -> list[str]:
-        """Set counters to the source's state and past the largest value present; returns what was set."""
+        """Set counters to the source's state and past the largest value; returns what was set."""
         ...
 
     def execute(self, statements: Sequence[str]) -> None:

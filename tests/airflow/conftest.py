@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from include.demo.airflow_components import AirflowProject
+from include.demo.airflow_components import ROOT, AirflowProject
 from include.demo.servers import Database, PostgresServer, free_port
 
 T = TypeVar("T")
@@ -29,7 +29,9 @@ QUICK = {
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "5",
 }
-NAMES = ("live", "pieces", "windows")
+NAMES = ("live", "pieces", "windows", "asked", "moved", "shop")
+#: DAGs in files of their own: migrations inside them, and what waits for these.
+DAGS = ("host", "reports", "example_embedded_migration")
 
 DAG_FILE = """\
 from datetime import timedelta
@@ -71,6 +73,8 @@ def airflow(databases: dict[str, Database], metadata: str) -> Iterator[AirflowPr
     dags = folder / "dags"
     dags.mkdir()
     (dags / "migrations.py").write_text(DAG_FILE.format(folder=str(MIGRATIONS)))
+    for file in (HERE / "dags" / "host.py", ROOT / "dags" / "example_embedded_migration.py"):
+        shutil.copy(file, dags)
     connections = {
         f"AIRFLOW_CONN_{name.upper()}": _uri(database) for name, database in databases.items()
     }
@@ -85,7 +89,7 @@ def airflow(databases: dict[str, Database], metadata: str) -> Iterator[AirflowPr
         project.prepare()
         project.migrate()
         project.start()
-        for name in NAMES:
+        for name in (*(file.stem for file in MIGRATIONS.glob("*.yaml")), *DAGS):
             project.wait_until_ready(name)
         yield project
     finally:

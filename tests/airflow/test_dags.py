@@ -83,6 +83,7 @@ def test_load_window_has_data_intervals(folder: Path) -> None:
     dag = migration_dags(folder)["shop"]
     assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
     assert order(dag)["convert_schema"] == {"full_load"}
+    assert order(dag)["full_load"] == {"finish_schema"}
 
 
 def test_broken_file_is_a_dag_and_others_live(folder: Path) -> None:

@@ -173,6 +173,9 @@ def test_backfill_of_windows_and_a_cleared_day(
     loaded = {day: rows for day, rows in target.fetch(days) if day < "2026-03-01"}
     assert loaded == {"2026-02-02": 24, "2026-02-03": 24, "2026-02-04": 24}
 
+    indexes = "SELECT indexname FROM pg_indexes WHERE schemaname = 'app' ORDER BY 1"
+    assert target.fetch(indexes) == [("readings_pkey",), ("readings_updated",)]
+
     source.execute("UPDATE app.readings SET value = value + 1000 WHERE id < 72")
     source.execute("DELETE FROM app.readings WHERE updated_at = '2026-02-03T05:00:00Z'")
     day = Run(airflow, "windows", runs[1]["dag_run_id"])

@@ -10,7 +10,7 @@ from godwit.engines.postgres.connection import BINARY
 from godwit.errors import ApplyError, CaptureLostError, FencedError, SchemaChangedError
 from godwit.protocols import ErrorPolicy
 from include.demo.servers import Database
-from tests.pair import CHANGE_FORMATS, MIGRATION, OneFormat, Pair, key_text, pair_of, quoted
+from tests.pair import CHANGE_FORMATS, MIGRATION, OneFormat, Pair, pair_of, quoted
 
 
 @pytest.fixture
@@ -199,9 +199,9 @@ def test_refused_rows_are_found_and_logged_and_the_others_arrive(pair: Pair) -> 
     assert pair.target_db.fetch("SELECT v FROM t WHERE id = 1") == [("old",)]
     logged = {(e.operation, e.key) for e in pair.control.exceptions()}
     assert logged == {
-        ("INSERT", f"id={key_text(5)}"),
-        ("INSERT", f"id={key_text(77)}"),
-        ("UPDATE", f"id={key_text(1)}"),
+        ("INSERT", "id=5"),
+        ("INSERT", "id=77"),
+        ("UPDATE", "id=1"),
     }
 
 
@@ -216,7 +216,7 @@ def test_refused_rows_may_suspend_the_table_or_stop(pair: Pair, policy: str) -> 
     before = pair.control.progress().checkpoint
     run(pair.source_db, "INSERT INTO t VALUES (1, 'bad'); INSERT INTO other VALUES (1)")
     if policy == "STOP_TASK":
-        with pytest.raises(ApplyError, match=rf"public\.t, key id={key_text(1)}"):
+        with pytest.raises(ApplyError, match=r"public\.t, key id=1"):
             pair.drain()
         assert pair.control.progress().checkpoint == before
         return
@@ -437,7 +437,8 @@ def test_rows_without_key_and_with_nulls_everywhere(pair: Pair) -> None:
         "CREATE TABLE t (a int, b text, c json, d point, e numeric);"
         "ALTER TABLE t REPLICA IDENTITY FULL;"
         "INSERT INTO t VALUES (1, 'x', '{}', '(1,2)', 1.0), (1, 'x', '{}', '(1,2)', 1.00),"
-        " (NULL, NULL, NULL, NULL, 'NaN'), (NULL, NULL, NULL, NULL, 'NaN'), (2, NULL, NULL, NULL, NULL)"
+        " (NULL, NULL, NULL, NULL, 'NaN'), (NULL, NULL, NULL, NULL, 'NaN'),"
+        " (2, NULL, NULL, NULL, NULL)"
     )
     pair.open()
     run(pair.source_db, "DELETE FROM t WHERE ctid IN (SELECT ctid FROM t WHERE e = 'NaN' LIMIT 1)")

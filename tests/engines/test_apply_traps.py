@@ -9,7 +9,7 @@ import pytest
 from godwit.model.catalog import TableName
 from godwit.protocols import ErrorPolicy
 from include.demo.servers import Database
-from tests.pair import CHANGE_FORMATS, OneFormat, Pair, key_text, pair_of
+from tests.pair import CHANGE_FORMATS, OneFormat, Pair, pair_of
 
 FORMATS = CHANGE_FORMATS
 
@@ -175,7 +175,7 @@ def test_an_old_version_that_cannot_come_back_is_told(pair: Pair) -> None:
     )
     pair.drain()
     assert pair.target_db.fetch("SELECT id, code FROM t") == [(1, "a")]
-    assert {(e.operation, e.key) for e in pair.control.exceptions()} == {("UPDATE", f"id={key_text(2)}")}
+    assert {(e.operation, e.key) for e in pair.control.exceptions()} == {("UPDATE", "id=2")}
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,22 @@ def test_rules_without_match_are_found_with_a_hint() -> None:
     assert found[0].hint == "case matters: the table is called shop.orders"
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tables": {"include": ["shop.*"], "exclude": ["shop.hidden"]}},
+        {"table_mappings": {"rules": [select(), select("exclude", name="hidden")]}},
+    ],
+)
+def test_a_table_that_is_excluded_was_found(more: dict[str, Any]) -> None:
+    """The catalog is read with the selected tables only."""
+    wanted = definition(**more)
+    selected = Catalog("x", "1", tuple(t for t in CATALOG if wanted.selects(t.name)))
+    assert "rule-without-match" in codes(resolve(wanted, selected))
+    known = [TableName("shop", "hidden")]
+    assert "rule-without-match" not in codes(resolve(wanted, selected, known))
+
+
 # Names
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import make_url
 
-from include.demo.servers import ROOT
+from godwit.state import StateStore
+from godwit.state.recording import Event
+from include.demo.servers import ROOT, Database
 
 SECRETS = [
     "GODWIT_JWT_SECRET",
@@ -92,12 +98,46 @@ def test_airflow_components_share_secrets_and_image(services: dict[str, dict[str
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
         "AIRFLOW__TRIGGERER__QUEUES_ENABLED",
+        "GODWIT_STATE_URL",
     ]
     seen = {
         (services[name]["image"], *(services[name]["environment"][key] for key in shared))
         for name in AIRFLOW
     }
     assert len(seen) == 1
+
+
+def test_the_state_store_is_a_database_of_its_own(services: dict[str, dict[str, Any]]) -> None:
+    environment = services["db-migration"]["environment"]
+    state = make_url(environment["GODWIT_STATE_URL"])
+    metadata = make_url(environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace(":?", "_"))
+    assert state.host == metadata.host == "metadata"
+    assert (state.database, metadata.database) == ("godwit", "airflow")
+    assert "scripts/state_database.py" in services["db-migration"]["command"][-1]
+    assert "db-migration" in services["api-server"]["depends_on"]
+
+
+def test_the_state_stores_database_is_made_once(target_db: Database) -> None:
+    url = make_url(target_db.conn_uri).set(drivername="postgresql+psycopg", database="state store")
+    text = url.render_as_string(hide_password=False)
+    said = [
+        subprocess.run(
+            [sys.executable, ROOT / "scripts" / "state_database.py"],
+            env={**os.environ, "GODWIT_STATE_URL": text},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    store = StateStore(text)
+    try:
+        store.record("m", [Event(datetime.now(UTC), "phase", {"name": "validate"})])
+        assert [line["phase"] for line in store.overview()] == ["validate"]
+    finally:
+        store.close()
+        target_db.execute('DROP DATABASE "state store" WITH (FORCE)')
+    assert said == ["state store was made", "state store is there"]
 
 
 def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:

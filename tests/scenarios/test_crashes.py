@@ -25,11 +25,12 @@ from include.demo.servers import Database
 from tests.proxy import cutting
 
 TABLES = """
-CREATE TABLE account (id int PRIMARY KEY, owner text NOT NULL UNIQUE, balance numeric(12,2) NOT NULL,
-  note text);
+CREATE TABLE account (id int PRIMARY KEY, owner text NOT NULL UNIQUE,
+  balance numeric(12,2) NOT NULL, note text);
 ALTER TABLE account ALTER note SET STORAGE EXTERNAL;
 CREATE TABLE entry (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  account int REFERENCES account ON DELETE CASCADE, amount numeric(12,2), at timestamptz DEFAULT now());
+  account int REFERENCES account ON DELETE CASCADE, amount numeric(12,2),
+  at timestamptz DEFAULT now());
 CREATE TABLE event (account int, what text); ALTER TABLE event REPLICA IDENTITY FULL;
 CREATE TABLE sale (id int, month int, v text, PRIMARY KEY (id, month)) PARTITION BY LIST (month);
 CREATE TABLE sale_1 PARTITION OF sale FOR VALUES IN (1);
@@ -43,21 +44,32 @@ INSERT INTO sale SELECT i, 1 + i % 2, 'v' FROM generate_series(1, 500) i;
 #: One round of an application's work; %(n)s makes each round different.
 ROUNDS = [
     "UPDATE account SET balance = balance + 1 WHERE id %% 7 = %(n)s %% 7",
-    "INSERT INTO entry (account, amount) SELECT 1 + (%(n)s * 13 + i) %% 400, i"
-    " FROM generate_series(1, 20) i WHERE EXISTS (SELECT FROM account a"
-    " WHERE a.id = 1 + (%(n)s * 13 + i) %% 400)",
-    "UPDATE account SET owner = owner || '~' WHERE id IN (SELECT id FROM account ORDER BY id"
-    " OFFSET %(n)s %% 50 LIMIT 2)",
+    (
+        "INSERT INTO entry (account, amount) SELECT 1 + (%(n)s * 13 + i) %% 400, i"
+        " FROM generate_series(1, 20) i WHERE EXISTS (SELECT FROM account a"
+        " WHERE a.id = 1 + (%(n)s * 13 + i) %% 400)"
+    ),
+    (
+        "UPDATE account SET owner = owner || '~' WHERE id IN (SELECT id FROM account ORDER BY id"
+        " OFFSET %(n)s %% 50 LIMIT 2)"
+    ),
     "DELETE FROM account WHERE id = 2 + %(n)s %% 390",
-    "INSERT INTO account VALUES (2 + %(n)s %% 390, 'again ' || %(n)s, 0, repeat('m', 3000))"
-    " ON CONFLICT DO NOTHING",
-    "UPDATE account SET id = 1000 + %(n)s WHERE id = 3 + %(n)s %% 380 AND NOT EXISTS"
-    " (SELECT FROM entry WHERE account = 3 + %(n)s %% 380)",
+    (
+        "INSERT INTO account VALUES (2 + %(n)s %% 390, 'again ' || %(n)s, 0, repeat('m', 3000))"
+        " ON CONFLICT DO NOTHING"
+    ),
+    (
+        "UPDATE account SET id = 1000 + %(n)s WHERE id = 3 + %(n)s %% 380 AND NOT EXISTS"
+        " (SELECT FROM entry WHERE account = 3 + %(n)s %% 380)"
+    ),
     "INSERT INTO event VALUES (%(n)s %% 5, 'paid'), (%(n)s %% 5, 'paid')",
     "DELETE FROM event WHERE ctid IN (SELECT ctid FROM event WHERE account = %(n)s %% 5 LIMIT 1)",
     "UPDATE sale SET month = 3 - month WHERE id = %(n)s %% 500",
-    "UPDATE account a SET owner = CASE id WHEN 1 THEN (SELECT owner FROM account WHERE id = 400)"
-    " ELSE (SELECT owner FROM account WHERE id = 1) END || '+' WHERE id IN (1, 400)",
+    (
+        "UPDATE account a SET owner = CASE id"
+        " WHEN 1 THEN (SELECT owner FROM account WHERE id = 400)"
+        " ELSE (SELECT owner FROM account WHERE id = 1) END || '+' WHERE id IN (1, 400)"
+    ),
 ]
 
 

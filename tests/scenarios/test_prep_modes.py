@@ -37,6 +37,9 @@ def test_the_mode_may_be_chosen_after_the_refusal(
     with migrator("DO_NOTHING") as first, pytest.raises(LoadError, match=mode):
         run_until(first, "caught-up")
     assert target_db.fetch("SELECT id FROM t") == [(7,)]
+    # Nothing was left that would keep the source's log.
+    slots = "SELECT 1 FROM pg_replication_slots WHERE database = current_database()"
+    assert source_db.fetch(slots) == source_db.fetch("SELECT 1 FROM pg_publication") == []
     with migrator(mode) as second:
         run_until(second, "caught-up")
         assert target_db.fetch("SELECT id FROM t ORDER BY id") == [(1,), (2,)]

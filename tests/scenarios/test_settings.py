@@ -73,7 +73,8 @@ def test_rows_deleted_on_the_source_stay_marked(source_db: Database, target_db: 
         moved.migrate(
             during="DELETE FROM note WHERE id = 1; UPDATE note SET t = 'u' WHERE id = 2",
             after="DELETE FROM note WHERE id BETWEEN 10 AND 19;"
-            "UPDATE note SET t = 'u' WHERE id = 20; INSERT INTO note VALUES (300, 'new'); UPDATE note SET id = 400 WHERE id = 30",
+            "UPDATE note SET t = 'u' WHERE id = 20; INSERT INTO note VALUES (300, 'new');"
+            "UPDATE note SET id = 400 WHERE id = 30",
         )
         marks = dict(target_db.fetch("SELECT id, op FROM note"))
         assert {marks[n] for n in range(10, 20)} == {"D"}

@@ -46,6 +46,7 @@ class GodwitOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Do the step; returns a few numbers for XCom."""
         from godwit.airflow.connections import airflow_connection
+        from godwit.airflow.switching import point_connection
         from godwit.migrator import Migrator
         from godwit.model.definition import parse_definition
 
@@ -56,9 +57,14 @@ class GodwitOperator(BaseOperator):
             with (
                 task_reporter(definition.name, self.log) as reporter,
                 Migrator(
-                    definition, airflow_connection, reporter, stop=self._stop.is_set
+                    definition,
+                    airflow_connection,
+                    reporter,
+                    stop=self._stop.is_set,
+                    switch_connection=point_connection,
                 ) as migrator,
             ):
+                reporter.event("migration", {"dag_id": self.dag_id})
                 return self.step(migrator, context)
         except GodwitError as error:
             fail(error)
@@ -99,7 +105,8 @@ class ProvisionInstanceOperator(GodwitOperator):
 
     def step(self, migrator: Migrator, context: Context) -> dict[str, Any]:
         """The instance's limits and pool."""
-        from godwit.airflow.pools import api_conn_id, provide_pool
+        from godwit.airflow.pools import provide_pool
+        from godwit.airflow.rest import api_conn_id
         from godwit.migrator import plain
 
         instance = migrator.provision_instance()
@@ -234,8 +241,12 @@ class CutoverOperator(GodwitOperator):
         from airflow.sdk.exceptions import AirflowSkipException
 
         from godwit.airflow.assets import announce
+        from godwit.airflow.switching import check_switches
         from godwit.migrator import plain
 
+        hooks = migrator.definition.cutover.hooks
+        switched = (h.airflow_connection.conn_id for h in hooks if h.airflow_connection)
+        check_switches(migrator.name, switched)
         dry_run = bool(self._choice(context, "dry_run"))
         report = plain(migrator.cutover(dry_run=dry_run))
         if dry_run:
@@ -271,7 +282,8 @@ class DecommissionOperator(GodwitOperator):
 
     def step(self, migrator: Migrator, context: Context) -> list[str]:
         """What was removed."""
-        from godwit.airflow.pools import api_conn_id, remove_pool
+        from godwit.airflow.pools import remove_pool
+        from godwit.airflow.rest import api_conn_id
 
         removed = []
         if self.capture or self.control_tables:

@@ -35,8 +35,9 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_api_conn_id": {
                         "description": (
                             "Connection of type http to Airflow's own API, of a user who may edit "
-                            "pools. With it provision_instance makes the pool of the replication "
-                            "instance; without it task limits hold instead."
+                            "pools and connections. With it provision_instance makes the pool of "
+                            "the replication instance (without it task limits hold instead), and "
+                            "the cutover's hooks can change connections."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

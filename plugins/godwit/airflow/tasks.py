@@ -21,7 +21,8 @@ from godwit.airflow.operators import (
     ProvisionInstanceOperator,
     ValidateOperator,
 )
-from godwit.airflow.pools import api_conn_id, pool_name
+from godwit.airflow.pools import pool_name
+from godwit.airflow.rest import api_conn_id
 from godwit.model.catalog import TableName
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class _Tasks:
         convert >> plan
         return load
 
-    def _one_at_a_time(self) -> dict[str, int]:
+    def _one_at_a_time(self) -> dict[str, Any]:
         """A backfill has several runs at once: they may load together, but not change tables."""
         return {"max_active_tis_per_dag": 1} if self._definition.load_window is not None else {}
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def assess(migrator: Migrator) -> Assessment:
     """Findings of both endpoints, the mappings and the settings; the size of the work."""
     definition, source, target = migrator.definition, migrator.source, migrator.target
-    catalog = source.catalog(definition.selects, objects=True)
-    resolution = resolve(definition, catalog)
+    catalog = migrator.catalog(objects=True)
+    resolution = resolve(definition, catalog, migrator.names)
     mappings = resolution.mappings
     schema = target.plan_schema(catalog, mappings)
     findings = [

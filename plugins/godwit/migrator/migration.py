@@ -163,18 +163,23 @@ class Migrator(OpenMigration):
         """The chunks of the load, bundled for tasks; opens the capture first.
 
         The first plan stays: a repeated call returns the stored one, finished chunks included.
+
+        Raises:
+            LoadError: a target table has rows that must not be there; no capture was opened.
         """
         self.phase("plan_chunks")
         refuse_after_cutover(self.name, cut_over=self.cut_over())
         self.control.install()
-        self.open_capture()
-        if not self.loads:
-            return []
-        bundles = self.control.plan()
-        if bundles is None:
+        bundles = self.control.plan() if self.loads else None
+        if self.loads and bundles is None:
+            # Before the capture: one that nobody reads keeps the source's log for ever.
             mode = self.definition.task_settings.prep_mode
             epoch = self.control.take_epoch("prepare")
             self._told(self.target.prepare_tables(self.mappings, mode, epoch))
+        self.open_capture()
+        if not self.loads:
+            return []
+        if bundles is None:
             bundles = self.control.save_plan(self.plan(self.mappings))
         tell_plan(self, bundles)
         return list(bundles)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from godwit.model.catalog import Catalog
+    from godwit.model.catalog import Catalog, TableName
     from godwit.model.definition import Definition
     from godwit.model.endpoint import Connection, ConnectionSource
     from godwit.model.mapping import TableMapping
@@ -47,6 +47,8 @@ class OpenMigration:
         self._stop = stop
         self._mappings: tuple[TableMapping, ...] | None = None
         self._catalogs: dict[bool, Catalog] = {}
+        #: Tables and views that the source has, selected or not; known with the catalog.
+        self.names: set[TableName] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +129,7 @@ class OpenMigration:
         Raises:
             DefinitionError: they were changed while the migration is under way.
         """
-        resolution = resolve(self.definition, self.catalog(objects=False))
+        resolution = resolve(self.definition, self.catalog(objects=False), self.names)
         findings = [*self.definition.findings, *resolution.findings]
         self.control.install()
         stored = mappings.kept(self.control, self.definition) if self.begun() else None
@@ -149,8 +151,12 @@ class OpenMigration:
     def catalog(self, *, objects: bool) -> Catalog:
         """The source's catalog, read once."""
         if objects not in self._catalogs:
-            self._catalogs[objects] = self.source.catalog(self.definition.selects, objects=objects)
+            self._catalogs[objects] = self.source.catalog(self._selects, objects=objects)
         return self._catalogs[objects]
+
+    def _selects(self, name: TableName) -> bool:
+        self.names.add(name)
+        return self.definition.selects(name)
 
     # -- progress
 

@@ -144,7 +144,9 @@ class ReplicationInstance(Part):
         default=None, ge=128, description="memory in MB; unset: from the class"
     )
     queue: str | None = Field(
-        default=None, min_length=1, description="Airflow queue of its triggerer, where changes are streamed; tasks stay in the executor's"
+        default=None,
+        min_length=1,
+        description="Airflow queue of its triggerer, which streams the changes; workers keep theirs",
     )
 
 

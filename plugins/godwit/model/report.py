@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ObjectParity:
-    """One schema object compared: ``equal``, ``missing``, ``differs``, ``failed`` or ``skipped``."""
+    """An object compared: ``equal``, ``missing``, ``differs``, ``failed`` or ``skipped``."""
 
     kind: str
     name: str

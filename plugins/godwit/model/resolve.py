@@ -9,7 +9,7 @@ type) all count; DMS allows that only with masks.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,12 +46,17 @@ class Resolution:
         return tuple(f for f in self.findings if f.severity is Severity.ERROR)
 
 
-def resolve(definition: Definition, catalog: Catalog) -> Resolution:
+def resolve(
+    definition: Definition, catalog: Catalog, known: Collection[TableName] = ()
+) -> Resolution:
     """Apply the definition's rules to the tables of a catalog.
+
+    `known`: names of all tables of the source, when the catalog was read with the selected ones
+    only: a rule that excludes one of the others has its effect.
 
     Nothing is raised: what cannot be done is a finding with severity ERROR.
     """
-    return _Resolver(definition).run(catalog)
+    return _Resolver(definition).run(catalog, {*known, *(t.name for t in catalog)})
 
 
 class _Resolver:
@@ -62,14 +67,14 @@ class _Resolver:
         self.used: set[int] = set()
         self.findings: list[Finding] = list(definition.findings)
 
-    def run(self, catalog: Catalog) -> Resolution:
+    def run(self, catalog: Catalog, known: Collection[TableName]) -> Resolution:
         tables = [t for t in catalog if self.definition.selects(t.name)]
         for rule in self.rules.selections:
-            self.used.update({rule.rule_id} if any(rule.matches(t.name) for t in catalog) else ())
+            self.used.update({rule.rule_id} if any(map(rule.matches, known)) else ())
         mappings = [self.mapping(t) for t in tables]
         mappings.sort(key=lambda m: (-m.load_order, m.source.name))
         self._collisions(mappings)
-        self._unused(catalog)
+        self._unused(catalog, known)
         if not tables:
             severity = (
                 Severity.ERROR
@@ -298,7 +303,7 @@ class _Resolver:
                     "rename one of them, or migrate them by two definitions into two schemas",
                 )
 
-    def _unused(self, catalog: Catalog) -> None:
+    def _unused(self, catalog: Catalog, known: Collection[TableName]) -> None:
         silent = {"add-before-image-columns"}
         for rule in (
             *self.rules.selections,
@@ -319,7 +324,7 @@ class _Resolver:
                 )
         patterns = self.definition.tables
         for pattern in (*patterns.include, *patterns.exclude) if patterns else ():
-            if not any(table_pattern(pattern).matches(t.name) for t in catalog):
+            if not any(map(table_pattern(pattern).matches, known)):
                 self._find(
                     "rule-without-match",
                     Severity.WARNING,

@@ -81,7 +81,7 @@ def _record_phase(connection: Connection, migration: str, event: Event) -> None:
 
 
 def _record_migration(connection: Connection, migration: str, event: Event) -> None:
-    names = ("migration_type", "source", "target")
+    names = ("migration_type", "source", "target", "dag_id")
     facts = {name: str(event.data[name]) for name in names if name in event.data}
     touch(connection, migration, event.at, **facts)
 

@@ -51,6 +51,8 @@ migrations = Table(
     metadata,
     Column("migration", String(200), primary_key=True),
     Column("migration_type", String(40), nullable=False, default=""),
+    # Who may see it is decided by the DAG; empty outside Airflow.
+    Column("dag_id", String(250), nullable=False, default=""),
     Column("source", String(250), nullable=False, default=""),
     Column("target", String(250), nullable=False, default=""),
     Column("phase", String(60), nullable=False, default=""),

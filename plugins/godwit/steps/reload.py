@@ -87,9 +87,7 @@ def reload_asked(
                         hint="only tables of its plan can be loaded again",
                     )
                 report.event("table", {"table": list(table), "state": "loading", "last_error": ""})
-                lines = _fresh(
-                    source, target, control, known[table], chunks, report, stop, streams
-                )
+                lines = _fresh(source, target, control, known[table], chunks, report, stop, streams)
             except (EndpointError, FencedError, StoppedError):
                 raise
             except GodwitError as cause:

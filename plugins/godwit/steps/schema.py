@@ -70,7 +70,8 @@ def finish(
 ) -> SchemaReport:
     """Make everything that comes after the rows, then compare object by object with the plan.
 
-    `alone`: no changes are applied meanwhile. What could not be made is in the report as ``failed``; nothing is raised for it.
+    `alone`: no changes are applied meanwhile. What could not be made is in the report as
+    ``failed``; nothing is raised for it.
     """
     outcomes = _run(target, made, AFTER_ROWS, report, streams, alone=alone)
     return _compared(target, made, outcomes, (BEFORE_ROWS, KEYS, AFTER_ROWS))

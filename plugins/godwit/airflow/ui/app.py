@@ -43,8 +43,8 @@ def overview_page() -> HTMLResponse:
     return HTMLResponse(_page(), headers=HEADERS)
 
 
-@app.get("/migrations/{dag_id}", response_class=HTMLResponse)
-def migration_page(dag_id: str) -> HTMLResponse:  # noqa: ARG001 - the page reads its address
+@app.get("/migrations/{name}", response_class=HTMLResponse)
+def migration_page(name: str) -> HTMLResponse:  # noqa: ARG001 - the page reads its address
     """One migration: the tab on its DAG."""
     return HTMLResponse(_page(), headers=HEADERS)
 
@@ -53,23 +53,32 @@ def migration_page(dag_id: str) -> HTMLResponse:  # noqa: ARG001 - the page read
 def overview(user: GetUserDep) -> list[dict[str, Any]]:
     """The migrations whose DAGs this user may read."""
     readable = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
-    return [line for line in _store().overview() if line["migration"] in readable]
+    return [line for line in _store().overview() if _dag_of(line) in readable]
 
 
-@app.get("/api/migrations/{dag_id}")
-def migration(dag_id: str, lag: Annotated[int, Query(ge=1, le=3600)] = 600) -> dict[str, Any]:
-    """Everything the page of one migration shows."""
+@app.get("/api/migrations/{name}")
+def migration(
+    name: str, user: GetUserDep, lag: Annotated[int, Query(ge=1, le=3600)] = 600
+) -> dict[str, Any]:
+    """Everything the page of one migration shows; `name` is the migration's or its DAG's."""
     store = _store()
-    line = store.migration(dag_id)
-    if line is None:
+    mine = [line for line in overview(user) if name in (line["migration"], _dag_of(line))]
+    if not mine:
         raise HTTPException(404, "nothing is known of this migration yet: trigger its DAG")
+    found = min(mine, key=lambda line: line["migration"] != name)
+    known = found["migration"]
     return {
-        "migration": line,
-        "tables": store.tables(dag_id),
-        "lag": store.lag(dag_id, lag),
-        "findings": store.findings(dag_id),
-        "events": store.events(dag_id, 50),
+        "migration": found,
+        "tables": store.tables(known),
+        "lag": store.lag(known, lag),
+        "findings": store.findings(known),
+        "events": store.events(known, 50),
     }
+
+
+def _dag_of(line: dict[str, Any]) -> str:
+    """The DAG that decides who may see the migration."""
+    return str(line["dag_id"] or line["migration"])
 
 
 @cache

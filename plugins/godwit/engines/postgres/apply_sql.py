@@ -159,7 +159,8 @@ class TableSql:
         return self._compose(
             "DELETE FROM {only} d USING (SELECT t.tableoid AS part, t.ctid AS place,"
             " y.godwit_wanted, row_number() OVER (PARTITION BY y.godwit_line) AS number"
-            " FROM {only} t JOIN (SELECT {staged} AS godwit_line, count(*) AS godwit_wanted{columns}"
+            " FROM {only} t JOIN (SELECT {staged} AS godwit_line,"
+            " count(*) AS godwit_wanted{columns}"
             " FROM {stage} s GROUP BY 1{columns}) y ON {equal}{row} = y.godwit_line) gone"
             " WHERE gone.number <= gone.godwit_wanted"
             " AND d.tableoid = gone.part AND d.ctid = gone.place",
