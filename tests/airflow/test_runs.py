@@ -97,7 +97,9 @@ def test_live_migration_with_a_killed_triggerer(
     assert airflow.request("GET", "/api/v2/pools/godwit_live", check=False).status_code == 404
     labels = [task["rendered_map_index"] for task in run.tasks("full_load")]
     assert all("app." in label for label in labels)
-    assets = airflow.request("GET", "/api/v2/assets?limit=100").json()["assets"]
+    # Airflow soon calls assets inactive that no DAG names: these came through the alias.
+    path = "/api/v2/assets?limit=100&only_active=false"
+    assets = airflow.request("GET", path).json()["assets"]
     wanted = {f"godwit://live_target/app/{table}" for table in ("customers", "orders")}
     assert wanted <= {asset["uri"] for asset in assets}
 

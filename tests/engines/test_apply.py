@@ -8,6 +8,7 @@ import pytest
 
 from godwit.engines.postgres.connection import BINARY
 from godwit.errors import ApplyError, CaptureLostError, FencedError, SchemaChangedError
+from godwit.model.changes import Format
 from godwit.protocols import ErrorPolicy
 from include.demo.servers import Database
 from tests.pair import CHANGE_FORMATS, MIGRATION, OneFormat, Pair, pair_of, quoted
@@ -203,6 +204,23 @@ def test_refused_rows_are_found_and_logged_and_the_others_arrive(pair: Pair) -> 
         ("INSERT", "id=77"),
         ("UPDATE", "id=1"),
     }
+
+
+@pytest.mark.parametrize("format", CHANGE_FORMATS, ids=lambda f: f.name)
+def test_keys_of_refused_rows_are_told_as_text(pair: Pair, format: Format) -> None:
+    pair.both(
+        "CREATE TABLE t (at timestamptz, who uuid, n numeric, v text, PRIMARY KEY (at, who, n))"
+    )
+    pair.open()
+    pair.target_db.execute("ALTER TABLE t ADD CHECK (v <> 'bad'), ADD CHECK (n < 10)")
+    run(
+        pair.source_db,
+        "INSERT INTO t SELECT '2024-02-03 04:05:06.7+00', md5('')::uuid, i, 'bad'"
+        " FROM unnest('{1.50, 12}'::numeric[]) i",
+    )
+    pair.drain(target=OneFormat(pair.target, format))
+    key = "at=2024-02-03 04:05:06.7+00, who=d41d8cd9-8f00-b204-e980-0998ecf8427e, n="
+    assert {e.key for e in pair.control.exceptions()} == {f"{key}1.50", f"{key}12"}
 
 
 @pytest.mark.parametrize("policy", ["SUSPEND_TABLE", "STOP_TASK"])

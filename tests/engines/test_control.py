@@ -183,6 +183,29 @@ def test_suspension_journal_and_memory(control: PostgresControl) -> None:
     assert control.recall("k") == [2]
 
 
+def test_a_reload_ends_only_by_the_runner_that_applies_changes(control: PostgresControl) -> None:
+    first, second = TableName("Odd schema", 'a"b'), TableName("public", "a_table")
+    control.suspend(second, "a check")
+    control.ask_reload(first)
+    control.ask_reload(second)
+    control.ask_reload(first)
+    assert control.reloads() == (first, second)
+    assert set(control.suspended()) == {first, second}
+    stale = control.take_epoch("apply")
+    epoch = control.take_epoch("apply")
+    for end in (control.resume, lambda t, e: control.refuse_reload(t, "no", e)):
+        with pytest.raises(FencedError):
+            end(first, stale)
+    assert control.reloads() == (first, second)
+    control.resume(first, epoch)
+    control.refuse_reload(second, "another check", epoch)
+    assert control.reloads() == ()
+    assert control.suspended() == {second: "another check"}
+    control.ask_reload(first)
+    control.restart()
+    assert control.reloads() == ()
+
+
 def test_a_cut_connection_is_opened_again(control: PostgresControl, target_db: Database) -> None:
     control.remember("k", 1)
     target_db.fetch(

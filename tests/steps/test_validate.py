@@ -114,7 +114,7 @@ def test_rows_without_identity_are_compared_as_a_multiset(live: LiveMigration) -
     table = fenced(live)
     assert sorted(kind for kind, _ in table.differences) == ["extra", "missing"]
     assert table.rows == 4
-    assert "load the table again" in fenced(live, repair=True).note
+    assert "godwit reload" in fenced(live, repair=True).note
 
 
 def test_differences_are_counted_but_kept_to_a_limit(live: LiveMigration) -> None:

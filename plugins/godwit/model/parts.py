@@ -146,7 +146,7 @@ class ReplicationInstance(Part):
     queue: str | None = Field(
         default=None,
         min_length=1,
-        description="Airflow queue of its triggerer, which streams the changes; workers keep theirs",
+        description="Airflow queue of its triggerer, where changes are streamed; no worker's",
     )
 
 

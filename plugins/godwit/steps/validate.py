@@ -292,7 +292,7 @@ def _result(
     if not total.complete:
         notes.append("not compared to the end: there may be more differences")
     if keyless and total.count:
-        notes.append("rows without identity cannot be repaired one by one: use `godwit reload`")
+        notes.append("rows without identity cannot be repaired one by one: `godwit reload`")
     return TableValidation(
         table.mapping.source.name,
         total.rows,

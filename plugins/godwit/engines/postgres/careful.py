@@ -301,7 +301,8 @@ class Careful:
         """The target's own texts of a binary row; hex where it doesn't even read the row."""
         try:
             with self._session.transaction():
-                return list(self._session.execute(self._writer.stage(row).texts(wanted)).fetchone())
+                query = self._writer.stage(row).texts(wanted)
+                return list(self._session.execute(query).fetchone() or ())
         except psycopg.OperationalError:
             raise
         except psycopg.Error:
