@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -152,6 +153,31 @@ def test_assess_writes_nothing(shell: Shell, source_db: Database, target_db: Dat
     assert not (shell.folder / "state.db").exists()
 
 
+def test_assess_says_all_that_is_missing_once(
+    shell: Shell, source_db: Database, tmp_path: Path
+) -> None:
+    login = f"poor_{secrets.token_hex(4)}"
+    source_db.execute(f"CREATE ROLE {login} LOGIN")
+    uri = source_db.conn_uri.replace("//postgres@", f"//{login}@")
+    shell.environment["AIRFLOW_CONN_SHOP_SOURCE"] = uri
+    settings = "task_settings: {TargetMetadata: {BatchApplyEnabled: true}}\n"
+    try:
+        found = shell.json("assess", shell.define(more=settings), code=1)
+        got, out, err = shell.run("assess", tmp_path / "shop.yaml")
+    finally:
+        source_db.execute(f"DROP ROLE {login}")
+    about = [(f["code"], f["subject"], f["reason"]) for f in found["findings"]]
+    assert len(about) == len(set(about))
+    assert tuple(
+        sorted(f["subject"] for f in found["findings"] if "cannot read it" in f["reason"])
+    ) == ("public.item", "public.note", "public.sale")
+    assert got == 1
+    assert err.count("BatchApplyEnabled") == 1
+    assert "(false)" in err
+    assert "not ready" in out
+    assert "BatchApplyEnabled" not in out
+
+
 def test_a_migration_from_the_first_row_to_cleanup(
     shell: Shell, source_db: Database, target_db: Database
 ) -> None:
@@ -231,7 +257,7 @@ def test_ctrl_c_ends_well_and_says_how_to_go_on(
         if process.poll() is None:
             process.kill()
     assert process.returncode == 130, err
-    assert f"godwit run {file}" in err
+    assert f"godwit run {file} --follow" in err
     assert "Traceback" not in err
     assert shell.json("run", file)["chunks"] == 0
     assert content(source_db) == content(target_db)

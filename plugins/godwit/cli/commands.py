@@ -7,6 +7,7 @@ command line cannot be used · 3 an endpoint · 4 any other error · 130 stopped
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import traceback
 from enum import StrEnum
@@ -18,7 +19,7 @@ import typer
 from godwit.cli import exits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
@@ -111,7 +112,10 @@ def run(
         outcome = run_until(migrator, wanted, follow=follow, streams=streams)
         return outcome, exits.OK if outcome.complete else exits.NO
 
-    _perform("run", file, work, as_json=as_json, quiet=quiet, debug=debug)
+    options = [f"--until {until}"] if until else []
+    options += ["--follow"] if follow else []
+    options += [f"--streams {streams}"] if streams else []
+    _perform("run", file, work, options, as_json=as_json, quiet=quiet, debug=debug)
 
 
 @app.command()
@@ -130,7 +134,8 @@ def reload(
     def work(migrator: Migrator) -> tuple[Any, int]:
         return migrator.reload(table), exits.OK
 
-    _perform("reload", file, work, as_json=as_json, quiet=quiet, debug=debug)
+    options = [f"--table {shlex.quote(name)}" for name in table]
+    _perform("reload", file, work, options, as_json=as_json, quiet=quiet, debug=debug)
 
 
 @app.command()
@@ -226,6 +231,7 @@ def _perform(
     command: str,
     file: Path,
     work: Callable[[Migrator], tuple[Any, int]],
+    options: Sequence[str] = (),
     *,
     as_json: bool,
     quiet: bool,
@@ -241,7 +247,8 @@ def _perform(
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every error ends as a code
         if debug:
             traceback.print_exc()
-        exits.print_error(console, error, f"godwit {command} {file}")
+        again = " ".join(["godwit", command, shlex.quote(str(file)), *options])
+        exits.print_error(console, error, again)
         if as_json:
             typer.echo(json.dumps(exits.error_data(error)))
         raise typer.Exit(exits.code_of(error)) from None

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from godwit.cli.words import count, duration, size
+from godwit.cli.words import count, duration, plural, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class Display:
         self._session: TaskID | None = None
         self._load_begun = self._said = 0.0
         self._chunks = self._planned = self._rows = self._bytes = 0
-        self._seen: set[tuple[str, str]] = set()
+        self._seen: set[tuple[str, str, str]] = set()
 
     def __enter__(self) -> Display:
         if self._bars is not None:
@@ -85,7 +85,7 @@ class Display:
         self._phase = self._bars.add_task(name, total=None, detail="")
 
     def _show_finding(self, data: Mapping[str, Any]) -> None:
-        about = (str(data["code"]), str(data["subject"]))
+        about = (str(data["code"]), str(data["subject"]), str(data["reason"]))
         if about in self._seen or (self._quiet and data["severity"] == "info"):
             return
         self._seen.add(about)
@@ -140,7 +140,7 @@ class Display:
         name = data["table"]
         name = ".".join(name) if isinstance(name, (list, tuple)) else str(name)
         if not data["equal"]:
-            differences = f"{count(data.get('difference_count', 0))} differences"
+            differences = plural(data.get("difference_count", 0), "difference")
             self._line(f"{name}: {data.get('note') or differences}", "red")
         elif self._bars is None:
             self._line(f"{name}: {count(data['rows'])} rows equal")

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from godwit.cli.display import STYLES
-from godwit.cli.words import count, duration, size
+from godwit.cli.words import count, duration, plural, said, size
 from godwit.migrator.outcome import Assessment, Reloaded, RunOutcome, Status, plain
 from godwit.model.report import SchemaReport, ValidationReport
 from godwit.steps.cutover import CutoverReport
@@ -42,26 +42,30 @@ def _assessment(result: Assessment, console: Console) -> None:
             t.table if t.table == t.target else f"{t.table} → {t.target}",
             count(t.rows),
             size(t.bytes),
-            count(t.chunks),
+            count(t.chunks) if t.chunks else "",
             ", ".join(t.identity) or "none",
         )
         for t in sorted(result.tables, key=lambda t: -t.bytes)
     ]
     _table(console, ("table", ">rows", ">size", ">chunks", "row identity"), rows)
-    for finding in result.findings:
-        text = f"{finding.severity}: {finding.subject}: {finding.reason}"
-        _line(console, text, STYLES.get(finding.severity, ""))
-        if finding.hint:
-            _line(console, f"  what to do: {finding.hint}")
     objects = ", ".join(f"{n} {kind}" for kind, n in sorted(result.objects.items()))
     _line(console, f"objects: {objects or 'none'}")
     verdict = "ready" if result.ready else "not ready: see the errors above"
+    chunks = f"chunks: {count(result.chunks)} in {plural(result.bundles, 'task')}; "
     _line(
         console,
-        f"{len(result.tables)} tables, about {count(result.rows)} rows, {size(result.bytes)}, "
-        f"{count(result.chunks)} chunks in {count(result.bundles)} tasks; largest "
-        f"{result.largest or '-'}; {verdict}",
+        f"tables: {len(result.tables)}, {_about(result)}, {size(result.bytes)}; "
+        f"{chunks if result.chunks else ''}largest: {result.largest or '-'}; {verdict}",
     )
+
+
+def _about(result: Assessment) -> str:
+    unknown = sum(t.rows < 0 for t in result.tables)
+    if not unknown:
+        return f"about {count(result.rows)} rows"
+    if unknown == len(result.tables):
+        return "rows not known (never analysed)"
+    return f"about {count(result.rows)} rows and those of {plural(unknown, 'table')} never analysed"
 
 
 @_print.register(SchemaReport)
@@ -105,15 +109,15 @@ def _status(result: Status, console: Console) -> None:
     ]
     _table(console, ("table", "state", ">chunks", ">rows", ">size", "reason"), rows)
     for name in ("phase", "consistent", "low", "settled", "checkpoint", "source_position"):
-        _line(console, f"{name.replace('_', ' ')}: {getattr(result, name)}")
-    _line(console, f"lag: {duration(result.lag_seconds)}, pending: {result.pending}")
+        _line(console, f"{name.replace('_', ' ')}: {said(getattr(result, name))}")
+    _line(console, f"lag: {duration(result.lag_seconds)}, pending: {said(result.pending)}")
     _line(
         console,
         f"applied: {count(result.transactions)} transactions, {count(result.changes)} changes; "
         f"{count(result.exceptions)} rows refused",
     )
     for name, value in result.capture.items():
-        _line(console, f"capture {name.replace('_', ' ')}: {value}")
+        _line(console, f"capture {name.replace('_', ' ')}: {said(value)}")
     for step, state in result.cutover.items():
         _line(console, f"cutover {step.replace('_', ' ')}: {state}")
     for problem in result.problems:
@@ -132,7 +136,7 @@ def _reloaded(result: Reloaded, console: Console) -> None:
 def _validation(result: ValidationReport, console: Console) -> None:
     rows = []
     for t in result.tables:
-        found = f"{count(t.difference_count)} differences" if t.difference_count else "not compared"
+        found = plural(t.difference_count, "difference") if t.difference_count else "not compared"
         state = "equal" if t.equal else found
         repaired = f"{count(t.repaired)} repaired" if t.repaired else ""
         rows.append((str(t.table), count(t.rows), state, repaired, t.note))

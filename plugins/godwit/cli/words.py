@@ -10,6 +10,18 @@ def count(value: float) -> str:
     return "?" if value < 0 else f"{value:,.0f}"
 
 
+def plural(number: int, word: str) -> str:
+    """``1 table``, ``2 tables``."""
+    return f"{count(number)} {word}" if number == 1 else f"{count(number)} {word}s"
+
+
+def said(value: object) -> str:
+    """``yes``, ``no``, and ``-`` for what is not known or not there."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
 def size(value: float) -> str:
     """``1.5 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):

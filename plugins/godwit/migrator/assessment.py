@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 
 def assess(migrator: Migrator) -> Assessment:
     """Findings of both endpoints, the mappings and the settings; the size of the work."""
-    definition, source, target = migrator.definition, migrator.source, migrator.target
+    source, target = migrator.source, migrator.target
     catalog = migrator.catalog(objects=True)
-    resolution = resolve(definition, catalog, migrator.names)
+    resolution = resolve(migrator.definition, catalog, migrator.names)
     mappings = resolution.mappings
     schema = target.plan_schema(catalog, mappings)
     findings = [
-        *definition.findings,
         *resolution.findings,
         *source.check(migrator.name, [m.source for m in mappings], capture=migrator.captures),
         *target.check(migrator.name, mappings),
@@ -29,7 +28,9 @@ def assess(migrator: Migrator) -> Assessment:
     ]
     for finding in findings:
         migrator.tell("finding", finding)
-    bundles = migrator.plan(mappings) if migrator.loads else []
+    # Cutting reads the tables: where something is wrong it would fail and hide the findings.
+    sound = all(f.severity != "error" for f in findings)
+    bundles = migrator.plan(mappings) if migrator.loads and sound else []
     chunks = grouped(c for b in bundles for c in b.chunks)
     sizes = tuple(
         TableSize(

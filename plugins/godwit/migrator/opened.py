@@ -130,7 +130,7 @@ class OpenMigration:
             DefinitionError: they were changed while the migration is under way.
         """
         resolution = resolve(self.definition, self.catalog(objects=False), self.names)
-        findings = [*self.definition.findings, *resolution.findings]
+        findings = list(resolution.findings)
         self.control.install()
         stored = mappings.kept(self.control, self.definition) if self.begun() else None
         if stored is None:

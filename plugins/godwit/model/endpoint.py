@@ -61,8 +61,9 @@ def connection_from_text(conn_id: str, text: str) -> Connection:
         raise EndpointError(
             f"connection {conn_id!r} cannot be read",
             where=f"AIRFLOW_CONN_{conn_id.upper()}",
-            why=type(cause).__name__,
-            hint="use Airflow's URI form (special characters percent-encoded) or its JSON form",
+            why=f"it is neither a URI nor a JSON object ({type(cause).__name__})",
+            hint="use Airflow's URI form <type>://user:password@host:port/database (special "
+            "characters percent-encoded) or its JSON form",
         ) from None
 
 

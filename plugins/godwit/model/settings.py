@@ -6,6 +6,7 @@ something else than its default is a finding that says what to use instead.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,7 +127,7 @@ class TaskSettings:
                 Severity.WARNING,
                 path,
                 "has no effect here: " + SETTINGS[path].instead,
-                f"remove it, or leave it at its default ({SETTINGS[path].default!r})",
+                f"remove it, or leave it at its default ({json.dumps(SETTINGS[path].default)})",
             )
             for path, value in self.given.items()
             if not SETTINGS[path].honoured and not _is_default(SETTINGS[path], value)

@@ -200,7 +200,7 @@ def fall_back(cut: Cutover) -> list[str]:
 def _unfence(cut: Cutover, states: Mapping[str, tuple[str, Mapping[str, Any]]]) -> list[str]:
     state, detail = states.get(_FENCE, ("", {}))
     if state not in {"started", "done"}:
-        return ["the source was not fenced"]
+        return ["no fence is in the journal: nothing was taken back on the source"]
     cut.source.unfence(detail["plan"])
     cut.control.journal(_FENCE, "undone")
     return ["the source takes writes again"]
