@@ -15,7 +15,7 @@ from godwit.migrator.outcome import RunOutcome
 from godwit.migrator.refusals import refuse_after_cutover
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from godwit.migrator.migration import Migrator
     from godwit.model.chunks import Bundle, LoadedChunk
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: How often a run looks whether another one has begun.
 LOOK_SECONDS = 1.0
+#: How often the newest run begins again when an older one has fenced it.
+INSISTENCE = 3
 
 
 def run_until(
@@ -76,19 +78,8 @@ class _Run:
     def go(self, *, follow: bool) -> RunOutcome:
         """Do what is left to do."""
         migrator = self._migrator
-        result = None
         with _Takeover(migrator):
-            if self._until != "cutover":
-                refuse_after_cutover(migrator.name, cut_over=migrator.cut_over())
-            if not migrator.cut_over():
-                self._to_loaded()
-                if self._until != "loaded":
-                    self._to_caught_up()
-            if self._until == "cutover":
-                result = migrator.cutover()
-            elif follow:
-                self._sessions.append(migrator.follow())
-                migrator.check_stop()
+            result = self._insisting(lambda: self._steps(follow=follow))
         return RunOutcome(
             migration=migrator.name,
             until=self._until,
@@ -104,6 +95,34 @@ class _Run:
             suspended={str(t): why for t, why in migrator.control.suspended().items()},
             refused=migrator.control.exception_count(),
         )
+
+    def _steps(self, *, follow: bool) -> object:
+        """What is left to do; returns the cutover's report if there was one."""
+        migrator = self._migrator
+        if self._until != "cutover":
+            refuse_after_cutover(migrator.name, cut_over=migrator.cut_over())
+        if not migrator.cut_over():
+            self._to_loaded()
+            if self._until != "loaded":
+                self._to_caught_up()
+        if self._until == "cutover":
+            return migrator.cutover()
+        if follow:
+            self._sessions.append(migrator.follow())
+            migrator.check_stop()
+        return None
+
+    def _insisting(self, work: Callable[[], object]) -> object:
+        """The newest run goes on: one that is older may take an epoch from it before it notices."""
+        pause = threading.Event()
+        for _ in range(INSISTENCE):
+            try:
+                return work()
+            except FencedError:
+                pause.wait(2 * LOOK_SECONDS)
+                if self._migrator.overtaken:
+                    raise
+        return work()
 
     def _to_loaded(self) -> None:
         migrator = self._migrator
