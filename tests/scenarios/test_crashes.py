@@ -219,7 +219,7 @@ def test_run_twice_at_once(migration: Migration) -> None:
         # One may have been fenced by the other; it says so and has done no harm.
         assert any(code == 0 for _, code in outcomes) or all(
             "taken over" in o[1] for o, _ in outcomes
-        ), outcomes
+        ), repr(outcomes)
         both = [migration.start(*words) for _ in range(2)]
         for process in both:
             process.communicate(timeout=180)

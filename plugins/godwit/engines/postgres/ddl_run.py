@@ -57,10 +57,6 @@ WHERE relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'
 """
 
 
-#: SQLSTATEs of names taken, and of two creators that meet in a catalog's unique index.
-_THERE = frozenset({"42P07", "42710", "42P06", "42723", "23505"})
-
-
 def present(conn: Connection) -> Present:
     """Definitions of everything in the database, by kind and name."""
     relations = [row["oid"] for row in fetch(conn, _RELATIONS)]
@@ -237,7 +233,7 @@ class _Run:
         try:
             self._execute(step, found)
         except psycopg.Error as cause:
-            if cause.sqlstate in _THERE and self._made_meanwhile(step):
+            if step.definition and self._made_meanwhile(step):
                 return ObjectParity(step.kind, step.name, "skipped", "another run has made it")
             return ObjectParity(step.kind, step.name, "failed", _words(cause))
         return ObjectParity(step.kind, step.name, "equal", "made")
