@@ -31,7 +31,7 @@ def after() -> None:
 
 
 with DAG("host", schedule=None):
-    quick = {"deferrable": False, "window": timedelta(seconds=3), "retries": 1}
+    quick = {"deferrable": False, "window": timedelta(seconds=0.3), "retries": 1}
     before() >> MigrationTaskGroup(MOVED, group_id="move", default_args=quick) >> after()
 
 with DAG("reports", schedule=[Asset(name=NOTES, uri=NOTES)]):
