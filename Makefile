@@ -7,7 +7,7 @@ MATRIX := tests/engines tests/parity tests/scenarios tests/steps
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-matrix test-corpora check format bench up down lock clean
+.PHONY: help setup mariadb demo test test-matrix test-corpora check format bench up down lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,10 +15,13 @@ help: ## list the commands
 setup: ## make .venv with every locked package (the commands below do it by themselves)
 	@scripts/setup.sh
 
+mariadb: setup
+	@scripts/fetch-mysql.sh mariadb-10.11
+
 demo: setup ## a live migration between two real servers, watched in Airflow's UI (EXIT=1: end with the verdict)
 	@exec $(python) -m include.demo.run $(if $(filter-out 0,$(EXIT)),--exit)
 
-test: setup ## all tests, against real servers (ARGS="-k slot" passes options to pytest)
+test: mariadb ## all tests, against real servers (ARGS="-k slot" passes options to pytest)
 	@exec $(python) -m pytest $(ARGS)
 
 test-matrix: setup ## the engine and whole migrations between other versions, up and down (fetches 13, 14, 15, 17 from npm)

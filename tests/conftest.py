@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers: one of each version a session, a fresh database a test."""
+"""Real servers: one of each product and version a session, a fresh database a test."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "AIRFLOW_VAR_"))]:
     del os.environ[_name]
 
+from include.demo.mysql_servers import MARIADB, MySqlDatabase, MySqlServer
 from include.demo.servers import Database, PostgresServer
 
 SOURCE_VERSION = int(os.environ.get("GODWIT_TEST_SOURCE", "16"))
 TARGET_VERSION = int(os.environ.get("GODWIT_TEST_TARGET", "18"))
+#: The MySQL or MariaDB of either side, e.g. ``mysql-9.7``.
+MYSQL_SOURCE = os.environ.get("GODWIT_TEST_MYSQL_SOURCE", MARIADB)
+MYSQL_TARGET = os.environ.get("GODWIT_TEST_MYSQL_TARGET", MARIADB)
 #: What both servers of a test know.
 OLDER_VERSION = min(SOURCE_VERSION, TARGET_VERSION)
 #: The extension pgvector comes with the programs of the wheel, not with the others.
@@ -44,6 +48,7 @@ class Servers:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._started: dict[int, PostgresServer] = {}
+        self._mysql: dict[str, MySqlServer] = {}
 
     def get(self, version: int) -> PostgresServer:
         """The server of this version; the databases on it are the tests' own."""
@@ -53,8 +58,21 @@ class Servers:
             )
         return self._started[version]
 
+    def mysql(self, product: str, side: str = "source") -> MySqlServer:
+        """The server of this product on this side: two servers, so that nothing is shared."""
+        name = f"{product}-{side}"
+        if name not in self._mysql:
+            self._mysql[name] = MySqlServer.start(
+                product,
+                self._folder / name,
+                server_id="1" if side == "source" else "2",
+                innodb_flush_log_at_trx_commit="2",
+                sync_binlog="0",
+            )
+        return self._mysql[name]
+
     def stop(self) -> None:
-        for server in self._started.values():
+        for server in (*self._started.values(), *self._mysql.values()):
             server.stop()
 
 
@@ -79,4 +97,35 @@ def source_db(servers: Servers) -> Iterator[Database]:
 def target_db(servers: Servers) -> Iterator[Database]:
     """An empty database of the test's own on the target server."""
     with servers.get(TARGET_VERSION).create_database() as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def mariadb(servers: Servers) -> MySqlServer:
+    """The source's MariaDB (or what the matrix puts in its place)."""
+    return servers.mysql(MYSQL_SOURCE)
+
+
+@pytest.fixture(scope="session")
+def mariadb_target(servers: Servers) -> MySqlServer:
+    return servers.mysql(MYSQL_TARGET, "target")
+
+
+@pytest.fixture(scope="session")
+def mysql97(servers: Servers) -> MySqlServer:
+    """A real MySQL, for tests marked `matrix`."""
+    return servers.mysql("mysql-9.7")
+
+
+@pytest.fixture
+def mysql_source(mariadb: MySqlServer) -> Iterator[MySqlDatabase]:
+    """An empty database of the test's own on the source server."""
+    with mariadb.create_database() as database:
+        yield database
+
+
+@pytest.fixture
+def mysql_target(mariadb_target: MySqlServer) -> Iterator[MySqlDatabase]:
+    """An empty database of the test's own on the target server."""
+    with mariadb_target.create_database() as database:
         yield database

@@ -138,7 +138,8 @@ class AirflowProject:
     def _start(self, name: str, arguments: list[str], log: Path) -> None:
         command = [sys.executable, "-m", "airflow", *arguments]
         supervise = [sys.executable, "-I", str(SUPERVISE), str(os.getpid())]
-        supervise += [str(int(signal.SIGTERM)), str(GRACE_SECONDS), "--", *command]
+        supervise += [str(int(signal.SIGTERM)), str(int(signal.SIGQUIT)), str(GRACE_SECONDS)]
+        supervise += ["--", *command]
         with log.open("ab") as output:
             self._running[name] = subprocess.Popen(
                 supervise,

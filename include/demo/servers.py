@@ -24,18 +24,17 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGINT, SIGQUIT
 from typing import Any, Self
 
 import psycopg
 from psycopg import sql
 
 from include.demo.identity import Identity, ServerError
+from include.demo.supervised import STOP_SECONDS, crash, finish, free_port, log_tail, supervised
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SUPERVISE = Path(__file__).with_name("supervise.py")
 START_SECONDS = 60.0
-STOP_SECONDS = 20.0
 POLL_SECONDS = 0.01
 PORT_ATTEMPTS = 3
 
@@ -105,7 +104,7 @@ class PostgresServer:
                 supervisor.terminate()
                 supervisor.wait()
                 # Somebody else may have taken the free port in between.
-                if port or attempt == PORT_ATTEMPTS - 1 or "could not bind" not in _log(folder):
+                if port or attempt == PORT_ATTEMPTS - 1 or "could not bind" not in log_tail(folder):
                     raise
             else:
                 return cls(version, folder, number, pid, where, supervisor)
@@ -136,18 +135,11 @@ class PostgresServer:
     def stop(self) -> None:
         """Shut down as `pg_ctl stop -m fast` does, and wait until it is gone."""
         self._supervisor.terminate()
-        self._wait()
+        finish(self._supervisor)
 
     def kill(self) -> None:
         """End it without a checkpoint, as a crash does; the next start recovers from the log."""
-        with contextlib.suppress(ProcessLookupError):
-            self._supervisor.send_signal(10 if sys.platform == "linux" else 30)  # SIGUSR1
-        self._wait()
-
-    def _wait(self) -> None:
-        self._supervisor.wait(STOP_SECONDS + 20)
-        if self._supervisor.stdout:
-            self._supervisor.stdout.close()
+        crash(self._supervisor)
 
     def __enter__(self) -> Self:
         return self
@@ -233,13 +225,6 @@ class Database:
         self.drop()
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody used just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _init(where: Path, folder: Path, identity: Identity) -> None:
     """Make the cluster unless the folder has one."""
     data = folder / "data"
@@ -270,32 +255,7 @@ def _run(
     command += ["-h", "127.0.0.1", "-k", ""]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
-    user = ["--user", identity.user] if identity.user else []
-    with (folder / "log").open("w") as log:
-        supervisor = subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                str(SUPERVISE),
-                str(os.getpid()),
-                str(int(SIGINT)),
-                str(STOP_SECONDS),
-                *user,
-                "--",
-                *command,
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-            text=True,
-            cwd="/",
-        )
-    assert supervisor.stdout is not None
-    first = supervisor.stdout.readline()
-    if not first:
-        raise ServerError(f"the supervisor ended with code {supervisor.wait()}:\n{_log(folder)}")
-    return supervisor, int(first)
+    return supervised(command, folder, stop=SIGINT, crash=SIGQUIT, user=identity.user)
 
 
 def _wait_until_ready(supervisor: subprocess.Popen[str], pid: int, folder: Path, port: int) -> None:
@@ -310,11 +270,6 @@ def _wait_until_ready(supervisor: subprocess.Popen[str], pid: int, folder: Path,
                 return
         if supervisor.poll() is not None or time.monotonic() > deadline:
             raise ServerError(
-                f"PostgreSQL in {folder} did not start on port {port}:\n{_log(folder)}"
+                f"PostgreSQL in {folder} did not start on port {port}:\n{log_tail(folder)}"
             )
         time.sleep(POLL_SECONDS)
-
-
-def _log(folder: Path) -> str:
-    """The end of a server's log."""
-    return "\n".join((folder / "log").read_text(errors="replace").splitlines()[-20:])

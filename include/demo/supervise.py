@@ -3,11 +3,11 @@
 A server that a demo, a test or a benchmark starts must never outlive it, also when that is killed
 with SIGKILL. Started as
 
-    python supervise.py PARENT_PID STOP_SIGNAL GRACE_SECONDS [--user NAME] -- COMMAND …
+    python supervise.py PARENT_PID STOP_SIGNAL CRASH_SIGNAL GRACE_SECONDS [--user NAME] -- COMMAND …
 
 it prints the command's pid, waits, and exits with the command's exit code. SIGTERM and a vanished
-parent end the command with STOP_SIGNAL and, after the grace, with SIGQUIT and SIGKILL; SIGUSR1 ends
-it with SIGQUIT at once, which for PostgreSQL is a crash.
+parent end the command with STOP_SIGNAL and, after the grace, with CRASH_SIGNAL and SIGKILL; SIGUSR1
+ends it with CRASH_SIGNAL at once: the one after which this server recovers from its log.
 
 (The kernel's own PR_SET_PDEATHSIG alone would not do: it follows the thread that started it,
 and is forgotten when the user changes.)
@@ -29,7 +29,7 @@ PARENT_POLL_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
 
 
-def _end_with_supervisor() -> Callable[[], None] | None:
+def _end_with_supervisor(crash: signal.Signals) -> Callable[[], None] | None:
     """Linux: what the child calls so that it is told when this supervisor is killed itself."""
     if sys.platform != "linux":
         return None
@@ -38,7 +38,7 @@ def _end_with_supervisor() -> Callable[[], None] | None:
     prctl = ctypes.CDLL(None).prctl
 
     def child() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
+        prctl(PR_SET_PDEATHSIG, crash)
 
     return child
 
@@ -54,7 +54,12 @@ def _end(process: subprocess.Popen[bytes], signals: list[tuple[signal.Signals, f
 
 
 def supervise(
-    parent: int, stop: signal.Signals, grace: float, command: list[str], user: str | None = None
+    parent: int,
+    stop: signal.Signals,
+    crash: signal.Signals,
+    grace: float,
+    command: list[str],
+    user: str | None = None,
 ) -> int:
     """Run the command until it ends by itself, SIGTERM or SIGUSR1 comes, or `parent` is gone.
 
@@ -71,14 +76,14 @@ def supervise(
         user=user,
         group=_group(user),
         extra_groups=[] if user else None,
-        preexec_fn=_end_with_supervisor(),  # noqa: PLW1509 - one thread only
+        preexec_fn=_end_with_supervisor(crash),  # noqa: PLW1509 - one thread only
     )
     print(process.pid, flush=True)
     while process.poll() is None:
         if signal.SIGUSR1 in asked:
-            _end(process, [(signal.SIGQUIT, 10.0)])
+            _end(process, [(crash, 10.0)])
         elif asked or os.getppid() != parent:
-            _end(process, [(stop, grace), (signal.SIGQUIT, 5.0)])
+            _end(process, [(stop, grace), (crash, 5.0)])
         else:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PARENT_POLL_SECONDS)
@@ -96,11 +101,10 @@ def _group(user: str | None) -> int | None:
 def main(arguments: list[str]) -> int:
     """Parse the command line that the module's text shows."""
     split = arguments.index("--")
-    parent, stop, grace, *options = arguments[:split]
+    parent, stop, crash, grace, *options = arguments[:split]
     user = options[1] if options[:1] == ["--user"] else None
-    code = supervise(
-        int(parent), signal.Signals(int(stop)), float(grace), arguments[split + 1 :], user
-    )
+    signals = signal.Signals(int(stop)), signal.Signals(int(crash))
+    code = supervise(int(parent), *signals, float(grace), arguments[split + 1 :], user)
     return code if code >= 0 else 128 - code
 
 

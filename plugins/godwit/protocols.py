@@ -27,6 +27,7 @@ import pyarrow as pa
 from godwit.model.catalog import Catalog, Table, TableName
 from godwit.model.changes import ChangeBatch, Format, Idle, Payload, Position
 from godwit.model.chunks import Bundle, Chunk, LoadedChunk
+from godwit.model.doubts import Doubt
 from godwit.model.endpoint import Connection
 from godwit.model.mapping import RowFilter, TableMapping
 from godwit.model.report import Finding, ObjectParity
@@ -100,9 +101,8 @@ class CompareSpec:
     """What is compared on one side: a table, its columns in the order of the mapping.
 
     `columns[i]` of both sides hold the same value. `key` are positions in `columns` (empty: no
-    identity, rows are compared as a multiset). `kinds` is each column's canonical form: the name of
-    a rule both engines know (e.g. ``text:<engine>`` = the engine's own text, for two endpoints of
-    one engine). `row_filter`: only these rows count (the source's side of a filtered table).
+    identity, rows are compared as a multiset). `kinds` is each column's canonical form, all of one
+    family: rules both engines know (see `Comparable.canonical_kinds`). `row_filter`: only these rows count (the source's side of a filtered table).
     `without`: rows whose column has that value don't count: `(column, text)` (the target's side,
     where rows deleted on the source stay, marked).
     """
@@ -129,11 +129,17 @@ class BucketSum:
 class Comparable(Protocol):
     """Content hashing inside the engine. Both endpoints do it alike, over canonical text."""
 
-    def canonical_kinds(self, table: Table, columns: Sequence[str]) -> tuple[str, ...]:
-        """The canonical form this engine gives each column; ``""`` for a column it doesn't have.
+    def canonical_kinds(
+        self, table: Table, columns: Sequence[str]
+    ) -> tuple[tuple[str, ...], ...]:
+        """The canonical forms this engine can give each column, best first; ``()`` for a column it
+        doesn't have.
 
         `table` bears the name the endpoint knows it by. Equal names of forms mean equal text for
-        equal values, so a form's name also tells whatever else must agree (e.g. a hash function).
+        equal values. The part before the first colon is the form's family: it tells whatever must
+        agree for a whole table (how rows are hashed), so all columns of a comparison have forms of
+        one family. ``text:…`` is an engine's own; ``value:<form>`` are those of
+        `godwit.model.values`, which every engine knows.
         """
         ...
 
@@ -278,6 +284,12 @@ class Source(Comparable, Protocol):
         self, mapping: TableMapping, keys: Payload, format: Format
     ) -> tuple[Payload, Payload]:
         """Rows as they are now, by identity: `(rows found, identities not found)`."""
+        ...
+
+    def count_doubts(self, doubts: Sequence[Doubt]) -> dict[Doubt, int]:
+        """How many values of the source each doubt is about, one scan per table. A doubt about
+        values that this engine cannot hold counts 0.
+        """
         ...
 
     # capture
@@ -640,6 +652,18 @@ class Target(Comparable, Protocol):
         """The control tables of one migration."""
         ...
 
+    def fit(
+        self, catalog: Catalog, mappings: Sequence[TableMapping]
+    ) -> tuple[tuple[TableMapping, ...], list[Finding]]:
+        """The mappings under names that the target can bear (length, case, collisions), always the
+        same for the same names; each name changed is a finding.
+        """
+        ...
+
+    def doubts(self, catalog: Catalog, mappings: Sequence[TableMapping]) -> list[Doubt]:
+        """Values that the columns to be made here cannot hold as they are."""
+        ...
+
     def plan_schema(self, catalog: Catalog, mappings: Sequence[TableMapping]) -> SchemaPlan:
         """DDL that makes the mapped tables and their objects; native objects of the same engine are
         kept, others built from logical types.
@@ -734,11 +758,16 @@ class Target(Comparable, Protocol):
         ...
 
     def repair(
-        self, mapping: TableMapping, found: Payload, gone: Payload, epoch: Epoch | None
+        self,
+        mapping: TableMapping,
+        found: Payload,
+        gone: Payload,
+        epoch: Epoch | None,
+        format: Format,
     ) -> int:
         """Make rows as the source has them and remove those it hasn't; returns rows touched.
 
-        Both are record batches of the target's columnar format.
+        Both are record batches of `format`, one of the target's columnar ones.
         """
         ...
 

@@ -24,8 +24,10 @@ class TableName(NamedTuple):
 class Column:
     """A column. `native` is the engine's own spelling of the type, e.g. ``numeric(12,2)``.
 
-    `default` and `generated` are expressions in the engine's dialect; `generated` columns are
-    never written. `native_safe` tells that the engine's own bulk format carries the type between
+    `default` and `generated` are expressions in the engine's dialect (literals are quoted there);
+    `generated` columns are never written. `identity`: the engine's word when new rows are numbered
+    by it (a word that begins with ``always`` refuses other values). `on_update`: an expression that
+    the engine stores whenever a row is updated. `native_safe` tells that the engine's own bulk format carries the type between
     servers (no server-local identifiers inside).
     """
 
@@ -36,6 +38,7 @@ class Column:
     default: str | None = None
     generated: str | None = None
     identity: str | None = None
+    on_update: str | None = None
     comment: str | None = None
     native_safe: bool = True
     #: Equal keys have equal bytes (false e.g. for case-insensitive collations, unbounded decimals).
@@ -49,6 +52,60 @@ class Key:
     name: str
     columns: tuple[str, ...]
     primary: bool = False
+
+
+@dataclass(frozen=True)
+class IndexPart:
+    """One column, or one expression in the engine's dialect, of an index.
+
+    `prefix`: only so many leading characters or bytes are indexed; 0 = all.
+    """
+
+    column: str | None = None
+    expression: str | None = None
+    prefix: int = 0
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index that isn't a key of whole columns.
+
+    `kind`: ``btree``, ``hash``, ``fulltext``, ``spatial`` or the engine's own word. `unique` ones
+    have a prefix, an expression or a condition (`where`, in the engine's dialect), else they are
+    `Key`s.
+    """
+
+    name: str
+    parts: tuple[IndexPart, ...]
+    unique: bool = False
+    kind: str = "btree"
+    where: str | None = None
+    visible: bool = True
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key; actions in SQL's words, ``NO ACTION`` when there is none."""
+
+    name: str
+    columns: tuple[str, ...]
+    referenced: TableName
+    referenced_columns: tuple[str, ...]
+    on_delete: str = "NO ACTION"
+    on_update: str = "NO ACTION"
+    deferrable: bool = False
+    validated: bool = True
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check constraint; `expression` in the engine's dialect."""
+
+    name: str
+    expression: str
+    enforced: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,6 +141,9 @@ class Table:
     parts: tuple[Part, ...] = ()
     incarnation: str = ""
     comment: str | None = None
+    indexes: tuple[Index, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    checks: tuple[Check, ...] = ()
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:
@@ -133,12 +193,22 @@ class NativeObject:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Tables (and, for same-engine migrations, native objects) of one database."""
+    """Tables (and, for same-engine migrations, native objects) of one database.
+
+    Attributes:
+        engine: its name, which is also the name of its SQL dialect.
+        version: the server's version as people write it.
+        flavour: of the product, where there are several.
+        others: objects beside tables that a target of another engine cannot be given yet (views,
+            routines, triggers, events …): `(kind, qualified name)`.
+    """
 
     engine: str
     version: str
     tables: tuple[Table, ...]
     objects: tuple[NativeObject, ...] = field(default=(), repr=False)
+    flavour: str = ""
+    others: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __iter__(self) -> Iterator[Table]:
         return iter(self.tables)

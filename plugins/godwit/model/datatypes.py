@@ -23,6 +23,7 @@ class Kind(StrEnum):
     UUID = "uuid"
     JSON = "json"
     ENUM = "enum"
+    SET = "set"
     ARRAY = "array"
     GEOMETRY = "geometry"
     OPAQUE = "opaque"
@@ -39,9 +40,10 @@ class DataType:
         precision: digits of decimals, fractional-second digits of times; None = unbounded.
         scale: digits after the point of decimals.
         length: characters of text, bytes of binary; None = unbounded.
-        fixed: padded text/binary, or bit strings of exactly `bits`.
+        fixed: padded text/binary, bit strings of exactly `bits`, or intervals that are nothing but
+            hours, minutes and seconds (a signed time of more than a day).
         zoned: times and timestamps that carry a zone or mean an instant.
-        labels: of an enum, in order.
+        labels: of an enum or set, in order.
         element: of an array.
     """
 
