@@ -18,9 +18,7 @@ import importlib.util
 import os
 import secrets
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -129,9 +129,7 @@ class BucketSum:
 class Comparable(Protocol):
     """Content hashing inside the engine. Both endpoints do it alike, over canonical text."""
 
-    def canonical_kinds(
-        self, table: Table, columns: Sequence[str]
-    ) -> tuple[tuple[str, ...], ...]:
+    def canonical_kinds(self, table: Table, columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         """The canonical forms this engine can give each column, best first; ``()`` for a column it
         doesn't have.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from godwit.migrator.doubted import doubted
 from godwit.migrator.outcome import Assessment, TableSize
 from godwit.migrator.planning import grouped
 from godwit.model.definition import resolve
@@ -18,18 +19,22 @@ def assess(migrator: Migrator) -> Assessment:
     source, target = migrator.source, migrator.target
     catalog = migrator.catalog(objects=True)
     resolution = resolve(migrator.definition, catalog, migrator.names)
-    mappings = resolution.mappings
+    mappings, names = target.fit(catalog, resolution.mappings)
     schema = target.plan_schema(catalog, mappings)
     findings = [
         *resolution.findings,
+        *names,
         *source.check(migrator.name, [m.source for m in mappings], capture=migrator.captures),
         *target.check(migrator.name, mappings),
         *schema.findings,
     ]
+    # Counting and cutting read the tables: where something is wrong they would fail and hide the
+    # findings.
+    sound = all(f.severity != "error" for f in findings)
+    if sound and migrator.loads:
+        findings += doubted(source, target, catalog, mappings)
     for finding in findings:
         migrator.tell("finding", finding)
-    # Cutting reads the tables: where something is wrong it would fail and hide the findings.
-    sound = all(f.severity != "error" for f in findings)
     bundles = migrator.plan(mappings) if migrator.loads and sound else []
     chunks = grouped(c for b in bundles for c in b.chunks)
     sizes = tuple(

@@ -129,15 +129,17 @@ class OpenMigration:
         Raises:
             DefinitionError: they were changed while the migration is under way.
         """
-        resolution = resolve(self.definition, self.catalog(objects=False), self.names)
-        findings = list(resolution.findings)
+        catalog = self.catalog(objects=False)
+        resolution = resolve(self.definition, catalog, self.names)
+        fitted, names = self.target.fit(catalog, resolution.mappings)
+        findings = [*resolution.findings, *names]
         self.control.install()
         stored = mappings.kept(self.control, self.definition) if self.begun() else None
         if stored is None:
-            self._mappings = resolution.mappings
+            self._mappings = fitted
         else:
             before, same = stored
-            findings += mappings.compare(before, resolution.mappings, same_definition=same)
+            findings += mappings.compare(before, fitted, same_definition=same)
             self._mappings = before
         if stored is None or not stored[1]:
             mappings.keep(self.control, self.definition, self._mappings)

@@ -10,10 +10,9 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlglot import exp
+from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel, SqlglotError
-from sqlglot.tokens import Token, TokenType
 
 # It warns of what a dialect cannot say; here that is an answer.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -25,6 +24,7 @@ _PLAIN_TEXTS = frozenset(
     {
         *exp.DataType.TEXT_TYPES,
         exp.DType.USERDEFINED,
+        exp.DType.BPCHAR,
         exp.DType.JSON,
         exp.DType.JSONB,
         exp.DType.UUID,
@@ -50,7 +50,7 @@ _AMBIGUOUS = (
     *(exp.RegexpILike, exp.JSONValue, exp.JSONBContains, exp.Array),
 )
 
-_Rule = Callable[[exp.Expression], exp.Expression]
+_Rule = Callable[[exp.Expr], exp.Expr]
 
 
 class _UntranslatableError(Exception):
@@ -88,7 +88,7 @@ def mentioned(expression: str, read: str) -> frozenset[str] | None:
     return frozenset(column.name for column in tree.find_all(exp.Column))
 
 
-def _parsed(text: str, read: str) -> exp.Expression:
+def _parsed(text: str, read: str) -> exp.Expr:
     try:
         return _parse(text, read)
     except SqlglotError:
@@ -98,7 +98,7 @@ def _parsed(text: str, read: str) -> exp.Expression:
         return _parse(text.replace("\\'", "'"), read)
 
 
-def _parse(text: str, read: str) -> exp.Expression:
+def _parse(text: str, read: str) -> exp.Expr:
     dialect = Dialect.get_or_raise(read)
     found = dialect.parser().parse(_without_introducers(dialect.tokenize(text)), text)
     if len(found) != 1 or found[0] is None:
@@ -119,17 +119,17 @@ def _without_introducers(tokens: Sequence[Token]) -> list[Token]:
     return kept
 
 
-def _refuse(tree: exp.Expression) -> None:
+def _refuse(tree: exp.Expr) -> None:
     if any(isinstance(node, _FOREIGN) for node in tree.walk()):
         raise _UntranslatableError
 
 
-def _renamed(tree: exp.Expression, read: str, columns: Mapping[str, str] | None) -> exp.Expression:
+def _renamed(tree: exp.Expr, read: str, columns: Mapping[str, str] | None) -> exp.Expr:
     """Columns under their new names, without a table before them, as the catalog spells them."""
     by_sound = {name.casefold(): name for name in columns or ()}
     dialect = Dialect.get_or_raise(read)
 
-    def rule(node: exp.Expression) -> exp.Expression:
+    def rule(node: exp.Expr) -> exp.Expr:
         if not isinstance(node, exp.Column):
             return node
         if not isinstance(node.this, exp.Identifier):
@@ -150,13 +150,13 @@ def _rules(read: str) -> tuple[_Rule, ...]:
     spoken = exp.cast(exp.column("x"), exp.DType.TEXT).sql(dialect=read).upper()
     open_char = "AS CHAR" in spoken
 
-    def casts(node: exp.Expression) -> exp.Expression:
+    def casts(node: exp.Expr) -> exp.Expr:
         return _cast(node, open_char=open_char) if isinstance(node, exp.Cast) else node
 
     return (_any_of, _function, _current_time, casts)
 
 
-def _any_of(node: exp.Expression) -> exp.Expression:
+def _any_of(node: exp.Expr) -> exp.Expr:
     """`a = ANY (ARRAY[…])` is a list to be in."""
     if not isinstance(node, exp.EQ) or not isinstance(node.expression, exp.Any):
         return node
@@ -168,8 +168,8 @@ def _any_of(node: exp.Expression) -> exp.Expression:
     return exp.In(this=node.this, expressions=listed.expressions)
 
 
-def _cast(node: exp.Cast, *, open_char: bool) -> exp.Expression:
-    kind, inner = node.to, node.this.unnest()
+def _cast(node: exp.Cast, *, open_char: bool) -> exp.Expr:
+    kind, inner = node.to, _innermost(node)
     if kind.args.get("nested") or kind.is_type(exp.DType.ARRAY):
         raise _UntranslatableError
     if isinstance(inner, exp.BitString) and kind.this is exp.DType.BIT:
@@ -195,9 +195,15 @@ def _cast(node: exp.Cast, *, open_char: bool) -> exp.Expression:
     return node
 
 
-def _literal_cast(
-    inner: exp.Expression, kind: exp.DataType, *, open_char: bool
-) -> exp.Expression | None:
+def _innermost(node: exp.Cast) -> exp.Expr:
+    """What is cast; a literal also from under casts to text."""
+    inner = outer = node.this.unnest()
+    while isinstance(inner, exp.Cast) and inner.to.this in exp.DataType.TEXT_TYPES:
+        inner = inner.this.unnest()
+    return inner if isinstance(inner, exp.Literal) else outer
+
+
+def _literal_cast(inner: exp.Expr, kind: exp.DataType, *, open_char: bool) -> exp.Expr | None:
     """What a cast literal is without the cast; None when it needs it."""
     negative = isinstance(inner, exp.Neg) and isinstance(inner.this, exp.Literal)
     if not negative and not isinstance(inner, exp.Literal):
@@ -206,13 +212,20 @@ def _literal_cast(
     if negative:
         text = f"-{inner.this.name}"
     if name is exp.DType.DECIMAL or name in exp.DataType.INTEGER_TYPES:
-        whole = text.lstrip("-").isdigit()
-        exact = whole or (name is exp.DType.DECIMAL and not kind.expressions and not open_char)
-        if not _NUMBER.fullmatch(text) or not exact:
-            raise _UntranslatableError
-        return exp.maybe_parse(text)
-    if not inner.is_string:
-        return None
+        return _number(text, kind, open_char=open_char)
+    return _text_cast(inner, kind) if inner.is_string else None
+
+
+def _number(text: str, kind: exp.DataType, *, open_char: bool) -> exp.Expr:
+    # Where CAST(x AS CHAR) is text, a DECIMAL without digits has ten and no fraction.
+    unbounded = kind.this is exp.DType.DECIMAL and not kind.expressions and not open_char
+    if not _NUMBER.fullmatch(text) or not (text.lstrip("-").isdigit() or unbounded):
+        raise _UntranslatableError
+    return exp.maybe_parse(text)
+
+
+def _text_cast(inner: exp.Expr, kind: exp.DataType) -> exp.Expr | None:
+    text, name = inner.name, kind.this
     if name in _PLAIN_TEXTS:
         limit = kind.expressions[0].name if kind.expressions else ""
         return inner if not limit or (limit.isdigit() and len(text) <= int(limit)) else None
@@ -228,7 +241,7 @@ def _literal_cast(
     return None
 
 
-def _interval(inner: exp.Expression) -> exp.Expression:
+def _interval(inner: exp.Expr) -> exp.Expr:
     match = _SPAN.fullmatch(inner.name)
     if match is None:
         raise _UntranslatableError
@@ -236,7 +249,7 @@ def _interval(inner: exp.Expression) -> exp.Expression:
     return exp.Interval(this=exp.Literal.string(match[1]), unit=exp.var(_UNITS.get(unit, unit)))
 
 
-def _current_time(node: exp.Expression) -> exp.Expression:
+def _current_time(node: exp.Expr) -> exp.Expr:
     """The digits of the second are kept: a dialect's own rules forget them."""
     if isinstance(node, exp.CurrentTimestamp | exp.Localtimestamp):
         digits = node.args.get("this")
@@ -251,7 +264,7 @@ def _current_time(node: exp.Expression) -> exp.Expression:
     return exp.var(f"CURRENT_TIMESTAMP({digits.name})")
 
 
-def _function(node: exp.Expression) -> exp.Expression:
+def _function(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Anonymous) and node.name.lower() not in {*_SHARED, *_NOW}:
         raise _UntranslatableError
     if isinstance(node, _AMBIGUOUS):

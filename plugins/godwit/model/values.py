@@ -37,13 +37,14 @@ over ASCII (or the UTF-8 text itself) that both engines compute in SQL:
 
 | form | for | text |
 |---|---|---|
-| value:number | boolean, integer, decimal, bit of 1 by choice | no plus, no leading zeros, no
+| value:number | boolean, integer, decimal, bit by choice | no plus, no leading zeros, no
   trailing zeros behind the point, no bare point, no negative zero; ``NaN``, ``Infinity``, … |
 | value:float | float | ``[-]<digits>e<exponent>``: the shortest decimal digits of the number as a
   double, without leading and trailing zeros, and the power of ten of ``0.<digits>``; ``0`` for
-  zero, ``-0`` for negative zero; ``NaN``, ``Infinity``, ``-Infinity`` |
+  both zeros (not every engine can tell them apart); ``NaN``, ``Infinity``, ``-Infinity`` |
 | value:text | text, enum, set, json, uuid, array, opaque | the text itself; fixed-length text
   without trailing blanks |
+| value:set | set, array of text | labels in order, joined by commas |
 | value:binary | binary, geometry | lower-case hex |
 | value:bits | bit | ``0`` and ``1`` |
 | value:date | date | ``YYYY-MM-DD`` as the canonical text |
@@ -52,9 +53,12 @@ over ASCII (or the UTF-8 text itself) that both engines compute in SQL:
 | value:instant | zoned timestamp (and one that holds UTC by agreement) | the same, in UTC |
 | value:duration | interval that is fixed | microseconds as an integer |
 
-A row's text is, for each column in order, ``N;`` for null, else ``<bytes of the UTF-8 text>:<text>;``.
-Its hash is the MD5 of that text. A row's bucket is the unsigned number in the first 8 hex digits of
-the MD5 of the key columns' row text (without identity: of the row's text), modulo the buckets.
+Texts of more than `LONG` bytes and binary values of more than `LONG` bytes are replaced by ``#`` and
+the SHA-256 of their bytes (hex). A row's text is, for each column in order, ``N;`` for null, else
+``<bytes of the UTF-8 text>:<text>;``.
+Its hash is the SHA-256 of that text in hex
+(MD5 is gone from newer servers). A row's bucket is the unsigned number in the first 8 hex digits of
+the SHA-256 of the key columns' row text (without identity: of the row's text), modulo the buckets.
 `BucketSum.first` and `second` add the unsigned numbers in the first and the last 16 hex digits of
 the rows' hashes, modulo 2^64. A key is shown as a JSON list of the canonical texts (null for null),
 written by `key_text`.
@@ -71,6 +75,7 @@ FAMILY = "value"
 NUMBER = "value:number"
 FLOAT = "value:float"
 TEXT = "value:text"
+SET = "value:set"
 BINARY = "value:binary"
 BITS = "value:bits"
 DATE = "value:date"
@@ -79,7 +84,15 @@ TIMESTAMP = "value:timestamp"
 INSTANT = "value:instant"
 DURATION = "value:duration"
 
+#: Bytes; see above.
+LONG = 1_000_000
+
 _SUM = 1 << 64
+
+
+def family(kind: str) -> str:
+    """The part of a canonical form's name before the first colon."""
+    return kind.partition(":")[0]
 
 
 def key_text(texts: Sequence[str | None]) -> str:

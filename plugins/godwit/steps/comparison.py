@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from godwit.model.datatypes import Kind
 from godwit.model.mapping import ColumnMapping, TableMapping
+from godwit.model.values import family
 from godwit.protocols import BucketSum, Comparable, CompareSpec, KeyRange
 from godwit.steps.expressions import deleted_mark
 from godwit.steps.recheck import Outcome, recheck
@@ -76,9 +77,7 @@ def pair_of(source: Comparable, target: Comparable, mapping: TableMapping) -> Pa
     if absent:
         return Incomparable(f"columns that one side doesn't have: {', '.join(absent)}")
     chosen = [
-        (s, t, kind)
-        for (s, t, _), kind, other in zip(wanted, here, there, strict=True)
-        if kind and kind == other
+        (s, t, kind) for (s, t, _), kind in zip(wanted, _agreed(here, there), strict=True) if kind
     ]
     names = {s for s, _, _ in chosen}
     left_out = [
@@ -87,6 +86,21 @@ def pair_of(source: Comparable, target: Comparable, mapping: TableMapping) -> Pa
     if not chosen and wanted:
         return Incomparable("no column has a canonical form that both sides know")
     return _pair(mapping, chosen, left_out)
+
+
+def _agreed(here: Sequence[Sequence[str]], there: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """One form per column that both sides know (``""``: none), all of the family that serves most
+    columns; of two such families the one that the source likes better.
+    """
+    best: tuple[str, ...] = ("",) * len(here)
+    for name in dict.fromkeys(family(kind) for kinds in here for kind in kinds):
+        found = tuple(
+            next((k for k in ours if family(k) == name and k in theirs), "")
+            for ours, theirs in zip(here, there, strict=True)
+        )
+        if sum(map(bool, found)) > sum(map(bool, best)):
+            best = found
+    return best
 
 
 def _pair(mapping: TableMapping, chosen: list[tuple[str, str, str]], left_out: list[str]) -> Pair:
@@ -104,7 +118,9 @@ def _pair(mapping: TableMapping, chosen: list[tuple[str, str, str]], left_out: l
     theirs = CompareSpec(mapping.target, names, kinds, key, mapping, without=mark)
     notes = []
     if left_out:
-        notes.append(f"columns not compared (changed on the way): {', '.join(left_out)}")
+        notes.append(
+            f"columns not compared (changed on the way, or without a form that both sides know): {', '.join(left_out)}"
+        )
     if mark is not None:
         notes.append(f"rows not compared: those marked as deleted in {mark[0]}")
     return Pair(mapping, ours, theirs, "; ".join(notes))

@@ -61,7 +61,7 @@ class Repair:
         if self._following:
             # Changes up to here are in the rows just read, and will be applied on top of them.
             self._control.set_settled(self._source.position())
-        self._target.repair(mapping, found, gone, self._epoch)
+        self._target.repair(mapping, found, gone, self._epoch, shared)
 
     def _format(self, mapping: TableMapping) -> Format:
         """Columns that both sides know: identities arrive here as texts."""

@@ -59,7 +59,9 @@ _ROW = re.compile(r" at row (\d+)$")
 _CHECK = re.compile(r"(?:CONSTRAINT|constraint) [`'](?:[^`']+`?\.)*`?([^`']+)[`']")
 _QUOTED = re.compile(r"['\"].*['\"]", re.DOTALL)
 #: Numbers whose texts name objects only.
-_NAMES_ONLY = _RIGHTS | _MISSING | _LOST | _TRANSIENT | _LIMIT | {1048, 1263, 1364, 1406, 1264, 1265}
+_NAMES_ONLY = (
+    _RIGHTS | _MISSING | _LOST | _TRANSIENT | _LIMIT | {1048, 1263, 1364, 1406, 1264, 1265}
+)
 
 
 class WarnedError(pymysql.err.DataError):

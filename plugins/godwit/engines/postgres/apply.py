@@ -17,15 +17,16 @@ from psycopg.pq import TransactionStatus
 
 from godwit.engines.postgres.capture import Lsn
 from godwit.engines.postgres.careful import Careful, Refusals
-from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS, Connector, Session
+from godwit.engines.postgres.connection import TEXT_COLUMNS, Connector, Session
 from godwit.engines.postgres.control import check_epoch
+from godwit.engines.postgres.incoming import Incoming, converted
 from godwit.engines.postgres.refusals import refusal
 from godwit.engines.postgres.table_writer import TableWriter
-from godwit.engines.postgres.write import column_types
-from godwit.errors import ApplyError, EndpointError, FencedError, SchemaChangedError
+from godwit.errors import ApplyError, EndpointError, FencedError, LoadError, SchemaChangedError
 from godwit.failpoints import failpoint
 from godwit.model.catalog import TableName
 from godwit.model.changes import (
+    COLUMNS,
     ChangeBatch,
     Format,
     KeyMove,
@@ -75,6 +76,11 @@ class PostgresApplier:
         self._epoch, self._policy = epoch, policy
         self._migration = migration
         self._session = _open_session(connector)
+        self._settings = connector.settings
+        self._exchanged = format == COLUMNS
+        self._incoming: dict[TableName, Incoming] = {}
+        if self._exchanged:
+            format, reselect = TEXT_COLUMNS, self._through_columns(reselect)
         self._writers = {
             m.source.name: TableWriter(self._session, m, format, reselect) for m in mappings
         }
@@ -134,6 +140,8 @@ class PostgresApplier:
             self._session.execute("BEGIN")
         for writer in self._writers.values():
             writer.forget(all_of_it=not self._in_parts)
+        # A column may have got another type since it was looked up.
+        self._incoming.clear()
         self._stages(batch.stages, exact=exact, careful=True)
 
     def _stages(self, stages: Sequence[Stage], *, exact: bool, careful: bool = False) -> None:
@@ -145,11 +153,55 @@ class PostgresApplier:
             elif isinstance(stage, ShapeChange):
                 self._shape_changed(stage)
             elif careful:
-                self._with_care(stage, exact=exact)
-            elif isinstance(stage, KeyMove):
-                self._writers[stage.table].move(stage, exact=exact)
+                self._with_care(self._own(stage, careful=True), exact=exact)
+            elif isinstance(own := self._own(stage), KeyMove):
+                self._writers[own.table].move(own, exact=exact)
             else:
-                self._changes(stage, exact=exact)
+                self._changes(own, exact=exact)
+
+    # -- the format COLUMNS
+
+    def _own(
+        self, stage: TableChanges | KeyMove, *, careful: bool = False
+    ) -> TableChanges | KeyMove:
+        """The stage in the form the writers know. With care it is text, of which the server says
+        what is wrong with which row.
+        """
+        if not self._exchanged:
+            return stage
+        incoming = self._incoming_of(self._writers[stage.table].mapping)
+        text = careful or isinstance(stage, KeyMove)
+        try:
+            return converted(stage, incoming.text_payload if text else incoming.payload)
+        except LoadError as cause:
+            position = self._refusals.position
+            raise ApplyError(
+                cause.what,
+                where=f"{cause.where}, position {position}",
+                why=cause.why,
+                hint=cause.hint,
+            ) from None
+        finally:
+            incoming.tell_stripped()
+
+    def _incoming_of(self, mapping: TableMapping) -> Incoming:
+        name = mapping.source.name
+        if name not in self._incoming:
+            self._incoming[name] = Incoming(self._session, mapping, self._settings)
+        return self._incoming[name]
+
+    def _through_columns(self, reselect: Reselect) -> Reselect:
+        """The same between the writers' form and the source's."""
+
+        def again(mapping: TableMapping, keys: Payload) -> tuple[Payload, Payload]:
+            incoming = self._incoming_of(mapping)
+            identity = self._writers[mapping.source.name].identity
+            found, gone = reselect(mapping, incoming.exchanged(keys, identity))
+            return incoming.text_payload(found), incoming.text_payload(gone)
+
+        return again
+
+    # -- one stage
 
     def _changes(self, changes: TableChanges, *, exact: bool) -> None:
         writer = self._writers[changes.table]
@@ -364,18 +416,6 @@ def _open_session(connector: Connector) -> Session:
     return session
 
 
-def change_formats(connector: Connector, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:
-    """How changes can be applied: binary only where every type is spelled as on the source."""
-    with connector.connect(role="target") as session:
-        for mapping in mappings:
-            types = column_types(session, mapping.target)
-            for column in mapping.columns:
-                native = mapping.source.column(column.source).native if column.source else None
-                if types.get(column.target) != native:
-                    return CSV, TEXT_COLUMNS
-    return BINARY, CSV, TEXT_COLUMNS
-
-
 def repair(
     connector: Connector,
     mapping: TableMapping,
@@ -387,6 +427,11 @@ def repair(
     """Make rows as given and remove those gone, in one transaction; returns rows touched."""
     with _open_session(connector) as session, session.transaction():
         session.execute("SET LOCAL synchronous_commit = on")
+        if format == COLUMNS:
+            incoming = Incoming(session, mapping, connector.settings)
+            found, gone = incoming.payload(found), incoming.payload(gone)
+            incoming.tell_stripped()
+            format = TEXT_COLUMNS
         writer = TableWriter(session, mapping, format, _nothing)
         changes = TableChanges(
             mapping.source.name,

@@ -129,6 +129,11 @@ class TableSql:
         """COPY into the stage."""
         return self._compose("COPY {stage} FROM STDIN ({options})")
 
+    @cached_property
+    def fill_stage_binary(self) -> bytes:
+        """The same with binary tuples, whatever the format of everything else."""
+        return self._compose("COPY {stage} FROM STDIN (FORMAT binary)")
+
     def texts(self, columns: Sequence[str]) -> bytes:
         """What the staged rows hold, as a person reads it."""
         listed = (sql.SQL("{}::text").format(sql.Identifier(c)) for c in columns)
@@ -137,9 +142,17 @@ class TableSql:
     @cached_property
     def copy(self) -> bytes:
         """COPY straight into the table."""
+        return self._compose("COPY {table}{listed} FROM STDIN ({options})", listed=self._listed)
+
+    @cached_property
+    def copy_binary(self) -> bytes:
+        """The same with binary tuples, whatever the format of everything else."""
+        return self._compose("COPY {table}{listed} FROM STDIN (FORMAT binary)", listed=self._listed)
+
+    @property
+    def _listed(self) -> sql.Composable:
         # Without columns there may be no list either.
-        listed = sql.SQL(" ({})").format(self._list(self.columns)) if self.columns else sql.SQL("")
-        return self._compose("COPY {table}{listed} FROM STDIN ({options})", listed=listed)
+        return sql.SQL(" ({})").format(self._list(self.columns)) if self.columns else sql.SQL("")
 
     @cached_property
     def delete(self) -> bytes:

@@ -229,7 +229,7 @@ class Careful:
         try:
             with self._session.transaction():
                 whole = concat_rows(writer.format, rows)
-                writer.copy_in(writer.sql(writer.columns(whole)).copy, whole)
+                writer.insert(whole)
                 return len(rows)
         except psycopg.OperationalError:
             raise
@@ -251,7 +251,7 @@ class Careful:
             return
         try:
             with self._session.transaction():
-                self._writer.copy_in(self._writer.sql(self._writer.columns(before)).copy, before)
+                self._writer.insert(before)
         except psycopg.OperationalError:
             raise
         except psycopg.Error as cause:

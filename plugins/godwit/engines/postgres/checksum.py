@@ -13,7 +13,6 @@ cutting the hexadecimal digits in two (the server parses bit strings slowly).
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +20,12 @@ from itertools import pairwise
 
 import psycopg
 
-from godwit.engines.postgres import hashing
+from godwit.engines.postgres import hashing, hashing_values
 from godwit.engines.postgres.connection import Connector, Session
+from godwit.engines.postgres.value_forms import forms
 from godwit.errors import EndpointError
 from godwit.model.catalog import Table, TableName
+from godwit.model.values import FAMILY, family, folded, key_text, key_texts
 from godwit.protocols import BucketSum, CompareSpec, KeyRange
 
 _FETCH = 5_000
@@ -57,9 +58,9 @@ class Checksum:
 
     # -- what can be compared
 
-    def canonical_kinds(self, table: Table, columns: Sequence[str]) -> tuple[str, ...]:
-        """``text:postgres:<probe>`` for columns that exist. The probe tells whether both servers'
-        hash functions agree (they depend on the machine's byte order).
+    def canonical_kinds(self, table: Table, columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """``text:postgres:<probe>``, then the forms that every engine knows. The probe tells whether
+        both servers' hash functions agree (they depend on the machine's byte order).
         """
         with self._session(table.name) as session:
             shape = hashing.read_shape(session, table.name)
@@ -68,9 +69,19 @@ class Checksum:
                 if shape is not None:
                     self._shapes[table.name] = shape
             if shape is None:
-                return ("",) * len(columns)
+                return ((),) * len(columns)
             kind = hashing.canonical_kind(session)
-        return tuple(kind if name in shape.types else "" for name in columns)
+            types = {name: type_of.as_string(None) for name, type_of in shape.types.items()}
+        return tuple(
+            (kind, *self._forms(table, name, types[name])) if name in types else ()
+            for name in columns
+        )
+
+    def _forms(self, table: Table, name: str, type_name: str) -> tuple[str, ...]:
+        if self._role == "target" and type_name == "jsonb" and name in table.by_name:
+            # It keeps the meaning of another engine's document, not its text.
+            return () if table.by_name[name].native != type_name else forms(type_name)
+        return forms(type_name)
 
     def _shape(self, session: Session, table: TableName) -> hashing.Shape:
         with self._lock:
@@ -110,8 +121,11 @@ class Checksum:
         """One scan: rows are put into buckets by a hash of their key (or row), and summed."""
         with self._session(spec.table) as session:
             shape = self._shape(session, spec.table)
-            query = hashing.sums(spec, shape, buckets)
+            kind = hashing_values if _shared(spec) else hashing
+            query = kind.sums(spec, shape, buckets)
             found = session.execute(query).fetchall()
+        if _shared(spec):
+            return {n: BucketSum(rows, folded(a), folded(b)) for n, rows, a, b in found}
         return {bucket: BucketSum(rows, int(a), int(b)) for bucket, rows, a, b in found}
 
     def row_hashes(
@@ -120,24 +134,29 @@ class Checksum:
         """`(key, hash)` of the rows in the wanted buckets; the key is empty without identity."""
         with self._session(spec.table) as session:
             shape = self._shape(session, spec.table)
-            query = hashing.rows_in(spec, shape, buckets, wanted)
+            kind = hashing_values if _shared(spec) else hashing
+            query = kind.rows_in(spec, shape, buckets, wanted)
             with session.transaction():
                 # Otherwise the server plans for the first tenth of the rows.
                 session.execute("SET LOCAL cursor_tuple_fraction = 1")
                 with session.cursor("godwit_row_hashes") as cursor:
                     cursor.itersize = _FETCH
-                    yield from cursor.execute(query)
+                    found = cursor.execute(query)
+                    yield from map(_keyed, found) if _shared(spec) else found
 
     def hashes_of(self, spec: CompareSpec, keys: Sequence[str]) -> dict[str, str]:
         """Current hashes of rows by key; absent rows are left out. Uses the key's index, except for
         keys with NULLs, which only a table without such an index has.
         """
-        texts = [json.loads(key) for key in keys]
+        texts = [key_texts(key) for key in keys]
         whole = [text for text in texts if None not in text]
         partial = [text for text in texts if None in text]
         found: dict[str, str] = {}
         with self._session(spec.table) as session:
             shape = self._shape(session, spec.table)
+            if _shared(spec):
+                query = hashing_values.rows_of(spec, shape, whole)
+                return dict(map(_keyed, session.execute(query).fetchall()))
             if whole:
                 query = hashing.rows_of(spec, shape, whole)
                 found.update(session.execute(query).fetchall())
@@ -145,6 +164,16 @@ class Checksum:
                 query = hashing.rows_of(spec, shape, partial, nulls=True)
                 found.update(session.execute(query).fetchall())
         return found
+
+
+def _shared(spec: CompareSpec) -> bool:
+    """The comparison is over forms that every engine knows."""
+    return any(family(kind) == FAMILY for kind in spec.kinds)
+
+
+def _keyed(row: Sequence[str]) -> tuple[str, str]:
+    """The key as JSON and the hash."""
+    return key_text(row[1:]) if len(row) > 1 else "", row[0]
 
 
 def _refused(cause: psycopg.Error, table: TableName, where: str) -> EndpointError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from godwit.model.datatypes import DataType, Kind
@@ -226,37 +226,60 @@ def byte_equal(types: Types, oid: int, typmod: int, *, deterministic: bool) -> b
     return kind.name in _BYTE_EQUAL or (kind.name in {"numeric", "bpchar"} and typmod >= HEADER)
 
 
-def spelling(kind: DataType) -> str:
-    """PostgreSQL's spelling of a logical type, wide enough for every value of it."""
+@dataclass(frozen=True)
+class Choices:
+    """How a target spells types that PostgreSQL has several words for.
+
+    Attributes:
+        json: ``json`` keeps the text as it is, ``jsonb`` doesn't, ``text`` checks nothing.
+        sets: ``text`` (labels joined by commas), ``check`` (the same, checked) or ``array``.
+        geometry: PostGIS's type under its qualified name; without it EWKB is kept as bytes.
+    """
+
+    json: str = "jsonb"
+    sets: str = "text"
+    geometry: str | None = None
+
+
+def spelling(kind: DataType, choices: Choices | None = None) -> str:
+    """PostgreSQL's spelling of a logical type, wide enough for every value of it.
+
+    An enum is text here: its type has a name that only the table's plan knows.
+    """
+    chosen = choices or Choices()
     if kind.kind is Kind.ARRAY:
-        return f"{spelling(kind.element or DataType(Kind.TEXT))}[]"
-    if kind.kind is Kind.INTEGER:
-        return _integer(kind)
-    if kind.kind is Kind.DECIMAL:
-        return _decimal(kind)
-    if kind.kind is Kind.TEXT:
-        return _text(kind)
-    if kind.kind is Kind.BIT:
-        width = f"({kind.bits})" if kind.bits else ""
-        return f"bit{width}" if kind.fixed and kind.bits else f"bit varying{width}"
-    if kind.kind in {Kind.TIME, Kind.TIMESTAMP}:
-        return _time(kind)
-    if kind.kind is Kind.FLOAT:
-        return "real" if 0 < kind.bits <= 32 else "double precision"
-    return _PLAIN[kind.kind]
+        return f"{spelling(kind.element or DataType(Kind.TEXT), chosen)}[]"
+    if kind.kind is Kind.GEOMETRY:
+        return chosen.geometry or "bytea"
+    if kind.kind is Kind.JSON:
+        return chosen.json
+    if kind.kind is Kind.SET:
+        return "text[]" if chosen.sets == "array" else "text"
+    return _SPELLED[kind.kind](kind) if kind.kind in _SPELLED else _PLAIN[kind.kind]
 
 
 _PLAIN = {
     Kind.BOOLEAN: "boolean",
     Kind.BINARY: "bytea",
     Kind.DATE: "date",
-    Kind.INTERVAL: "interval",
     Kind.UUID: "uuid",
-    Kind.JSON: "jsonb",
     Kind.ENUM: "text",
-    Kind.GEOMETRY: "text",
     Kind.OPAQUE: "text",
 }
+
+
+def _bits(kind: DataType) -> str:
+    width = f"({kind.bits})" if kind.bits else ""
+    return f"bit{width}" if kind.fixed and kind.bits else f"bit varying{width}"
+
+
+def _float(kind: DataType) -> str:
+    return "real" if 0 < kind.bits <= 32 else "double precision"
+
+
+def _interval(kind: DataType) -> str:
+    limited = kind.precision is not None and kind.precision < DEFAULT_TIME_PRECISION
+    return f"interval({kind.precision})" if limited else "interval"
 
 
 def _integer(kind: DataType) -> str:
@@ -293,3 +316,15 @@ def _time(kind: DataType) -> str:
     limited = kind.precision is not None and kind.precision < DEFAULT_TIME_PRECISION
     width = f"({kind.precision})" if limited else ""
     return f"{name}{width} {'with' if kind.zoned else 'without'} time zone"
+
+
+_SPELLED: Mapping[Kind, Callable[[DataType], str]] = {
+    Kind.INTEGER: _integer,
+    Kind.DECIMAL: _decimal,
+    Kind.TEXT: _text,
+    Kind.BIT: _bits,
+    Kind.FLOAT: _float,
+    Kind.TIME: _time,
+    Kind.TIMESTAMP: _time,
+    Kind.INTERVAL: _interval,
+}

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from godwit.engines.postgres.catalog import ENGINE_NAME, Connection
-from godwit.engines.postgres.ddl_generic import generic_steps
+from godwit.engines.postgres.connection import Connector
+from godwit.engines.postgres.ddl_foreign import converted
 from godwit.engines.postgres.ddl_mapped import ForeignKeyRenaming, Mapped
 from godwit.engines.postgres.ddl_run import parity, run_schema
 from godwit.engines.postgres.ddl_schemas import settle_schemas
@@ -46,15 +47,28 @@ def plan_schema(
     *,
     silent: bool = True,
 ) -> SchemaPlan:
-    """DDL for the mapped tables and their objects in dependency order.
+    """DDL for PostgreSQL's own tables and their objects in dependency order.
 
     `target_version`: server_version_num of the target. Objects that the target cannot express, or
     that mention something with another name, are findings. `silent`: rows can be applied without
     firing triggers and foreign keys; otherwise those are made at cutover.
     """
-    if catalog.engine != ENGINE_NAME:
-        return generic_steps(mappings)
     return _Planner(Mapped(catalog, mappings), target_version, silent).plan()
+
+
+def plan_any_schema(
+    connector: Connector, catalog: Catalog, mappings: Sequence[TableMapping]
+) -> SchemaPlan:
+    """`plan_schema` for this target; tables of another engine are made PostgreSQL's own first.
+
+    Raises:
+        EndpointError: the target lets no table of another engine be tried.
+    """
+    findings: list[Finding] = []
+    if catalog.engine != ENGINE_NAME:
+        catalog, mappings, findings = converted(connector, catalog, mappings)
+    plan = plan_schema(catalog, mappings, connector.version, silent=connector.replica_role)
+    return SchemaPlan(plan.steps, (*findings, *plan.findings))
 
 
 def drop_tables(conn: Connection, mappings: Sequence[TableMapping]) -> list[str]:

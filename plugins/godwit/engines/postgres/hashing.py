@@ -143,7 +143,7 @@ def rows_of(
         ),
         aliases=sql.SQL(", ").join(aliases),
         table=shape.relation,
-        matches=sql.SQL(" AND ").join([*matches, *_filters(spec)]),
+        matches=sql.SQL(" AND ").join([*matches, *filter_conditions(spec)]),
     )
 
 
@@ -180,7 +180,7 @@ def _hashed(spec: CompareSpec, shape: Shape, key: sql.Composed | None = None) ->
         *([sql.SQL("{} AS k").format(_text(_columns(spec, spec.key)))] if spec.key else []),
         *([sql.SQL("{} AS id").format(key)] if key is not None else []),
     ]
-    conditions = _range(spec, shape) + _filters(spec)
+    conditions = range_conditions(spec, shape) + filter_conditions(spec)
     where = sql.SQL(" WHERE {}").format(sql.SQL(" AND ").join(conditions)) if conditions else None
     return sql.SQL("SELECT {chosen} FROM {table} AS t{where} OFFSET 0").format(
         chosen=sql.SQL(", ").join(chosen), table=shape.relation, where=where or sql.SQL("")
@@ -199,7 +199,8 @@ def _bucket(spec: CompareSpec, buckets: int) -> sql.Composed:
     )
 
 
-def _range(spec: CompareSpec, shape: Shape) -> list[sql.Composable]:
+def range_conditions(spec: CompareSpec, shape: Shape) -> list[sql.Composable]:
+    """The conditions that keep to the spec's range."""
     if spec.range is None:
         return []
     column, kind = sql.Identifier(spec.range.column), shape.types[spec.range.column]
@@ -217,7 +218,8 @@ def _range(spec: CompareSpec, shape: Shape) -> list[sql.Composable]:
     ]
 
 
-def _filters(spec: CompareSpec) -> list[sql.Composable]:
+def filter_conditions(spec: CompareSpec) -> list[sql.Composable]:
+    """The conditions that leave out rows that don't count."""
     filters: list[sql.Composable] = []
     if spec.row_filter is not None:
         filters += filter_terms(spec.mapping.source, spec.row_filter)

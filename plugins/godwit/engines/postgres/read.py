@@ -10,12 +10,13 @@ import pyarrow as pa
 from psycopg import sql
 
 from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS, Connector, Session
+from godwit.engines.postgres.exchange import to_columns
 from godwit.engines.postgres.refusals import refusal
 from godwit.engines.postgres.text_columns import csv_batch
 from godwit.engines.postgres.wire import CopyOut, copy_out
 from godwit.errors import LoadError
 from godwit.model.catalog import Table, TableName
-from godwit.model.changes import Format
+from godwit.model.changes import COLUMNS, Format
 from godwit.model.chunks import Bound, Chunk
 from godwit.model.datatypes import Kind
 from godwit.model.mapping import Condition, RowFilter, TableMapping
@@ -29,8 +30,8 @@ _OPERATORS = {"eq": "=", "noteq": "<>", "lte": "<=", "ste": "<=", "gte": ">=", "
 def formats(table: Table, columns: Sequence[str]) -> tuple[Format, ...]:
     """How these columns can be read, fastest exact way first."""
     if all(table.column(name).native_safe for name in columns):
-        return BINARY, CSV, TEXT_COLUMNS
-    return CSV, TEXT_COLUMNS
+        return BINARY, CSV, TEXT_COLUMNS, COLUMNS
+    return CSV, TEXT_COLUMNS, COLUMNS
 
 
 # -- statements
@@ -155,7 +156,8 @@ def copy_statement(
 class PostgresRows:
     """Rows of one chunk; see `godwit.protocols.RowStream`. BINARY and CSV blocks form one stream.
 
-    `bounds`: the partition constraint of the leaf that is read.
+    `kinds`: of the columns, to give them the form of `COLUMNS`. `bounds`: the partition constraint
+    of the leaf that is read.
     """
 
     def __init__(
@@ -164,12 +166,14 @@ class PostgresRows:
         format: Format,
         columns: tuple[str, ...],
         *,
+        kinds: Sequence[Kind],
         mark: str | None,
         bounds: str | None,
         where: str,
     ) -> None:
         self.format = format
         self.columns = columns
+        self._kinds = kinds
         self.mark = mark
         self.bounds = bounds
         self.bytes = 0
@@ -206,7 +210,8 @@ class PostgresRows:
 
     def _batch(self, lines: bytes) -> pa.RecordBatch:
         # A row without columns is an empty line; others have as many lines or more.
-        return csv_batch(self.columns, lines, lines.count(b"\n"))
+        batch = csv_batch(self.columns, lines, lines.count(b"\n"))
+        return to_columns(batch, self._kinds) if self.format == COLUMNS else batch
 
 
 def _unreadable(error: psycopg.Error, where: str) -> LoadError:
@@ -245,7 +250,10 @@ def read(
         except psycopg.Error as error:
             session.close()
             raise _unreadable(error, where) from None
-        rows = PostgresRows(copy, format, columns, mark=mark, bounds=bounds, where=where)
+        kinds = [mapping.source.column(name).type.kind for name in columns]
+        rows = PostgresRows(
+            copy, format, columns, kinds=kinds, mark=mark, bounds=bounds, where=where
+        )
         try:
             yield rows
         finally:

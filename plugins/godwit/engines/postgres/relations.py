@@ -6,7 +6,8 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from godwit.engines.postgres.connection import TEXT_COLUMNS, Session
+from godwit.engines.postgres.connection import Session
+from godwit.engines.postgres.exchange import to_columns
 from godwit.engines.postgres.frames import (
     IGNORE,
     KEYED,
@@ -20,6 +21,7 @@ from godwit.engines.postgres.frames import (
 from godwit.engines.postgres.text_columns import csv_batch
 from godwit.model.catalog import Table, TableName
 from godwit.model.changes import (
+    COLUMNS,
     Format,
     KeyMove,
     Payload,
@@ -219,21 +221,24 @@ class Relations:
         gone = owner.identity if keyed else owner.columns
         return TableChanges(
             owner.table,
-            inserts=self._payload(owner.columns, *rows.inserts),
+            inserts=self._payload(owner.table, owner.columns, *rows.inserts),
             updates=tuple(
                 p
                 for known, count, data in rows.updates
-                if (p := self._payload(tuple(owner.columns[i] for i in known), count, data))
+                if (p := self._payload_of(owner, known, count, data))
             ),
-            deletes=self._payload(gone, *rows.deletes),
-            cancelled=self._payload(gone, *rows.cancelled),
+            deletes=self._payload(owner.table, gone, *rows.deletes),
+            cancelled=self._payload(owner.table, gone, *rows.cancelled),
         )
+
+    def _payload_of(self, owner: _Owner, known: Sequence[int], rows: int, data: bytes) -> Payload | None:
+        return self._payload(owner.table, tuple(owner.columns[i] for i in known), rows, data)
 
     def _move(self, move: Move) -> KeyMove:
         owner = move.plan.owner
         assert isinstance(owner, _Owner)
-        old = self._payload(owner.identity, 1, move.old)
-        new = self._payload(tuple(owner.columns[i] for i in move.columns), 1, move.row)
+        old = self._payload(owner.table, owner.identity, 1, move.old)
+        new = self._payload_of(owner, move.columns, 1, move.row)
         assert old is not None
         assert new is not None
         return KeyMove(owner.table, old, new)
@@ -251,9 +256,15 @@ class Relations:
         options = stage.options
         return [Truncation(names, bool(options & _CASCADE), bool(options & _RESTART))]
 
-    def _payload(self, columns: tuple[str, ...], rows: int, data: bytes) -> Payload | None:
+    def _payload(
+        self, name: TableName, columns: tuple[str, ...], rows: int, data: bytes
+    ) -> Payload | None:
         if not rows:
             return None
-        if self._format == TEXT_COLUMNS:
-            return Payload(columns, rows, csv_batch(columns, data, rows))
-        return Payload(columns, rows, data)
+        if not self._format.columnar:
+            return Payload(columns, rows, data)
+        batch = csv_batch(columns, data, rows)
+        if self._format == COLUMNS:
+            table = self._tables[name]
+            batch = to_columns(batch, [table.column(c).type.kind for c in columns])
+        return Payload(columns, rows, batch)

@@ -15,11 +15,12 @@ import pyarrow as pa
 from psycopg import pq, sql
 
 from godwit.engines.postgres.connection import BINARY, Connector, Session
+from godwit.engines.postgres.exchange import Receiver, column_receivers, from_columns, to_columns
 from godwit.engines.postgres.read import filter_terms, identifier, read_columns
 from godwit.engines.postgres.refusals import refusal
 from godwit.engines.postgres.text_columns import batch_csv, csv_batch
 from godwit.errors import LoadError
-from godwit.model.changes import Format, Payload
+from godwit.model.changes import COLUMNS, Format, Payload
 from godwit.model.mapping import TableMapping
 
 _COUNT = struct.Struct(">h")
@@ -50,7 +51,10 @@ def rows_by_key(
                 arrays = _binary_arrays(tuples, [element for element, _array in types])
                 oids = [array for _element, array in types]
             else:
-                arrays = [_text_array(column.to_pylist()) for column in _columns(batch)]
+                own = batch
+                if format == COLUMNS:
+                    own = _own_text(session, mapping, cast("pa.RecordBatch", batch), keys.columns)
+                arrays = [_text_array(column.to_pylist()) for column in _columns(own)]
                 oids = [_TEXT_ARRAY] * len(arrays)
             statement = _statement(mapping, keys.columns, columns, cast_keys=not binary)
             numbers, rows = _select(session, statement, arrays, oids, binary=binary)
@@ -62,7 +66,11 @@ def rows_by_key(
             why=told.reason,
             hint=told.hint,
         ) from None
-    found = Payload(columns, len(rows), _encode(rows, columns, format))
+    data = _encode(rows, columns, format)
+    if format == COLUMNS:
+        kinds = [mapping.source.column(name).type.kind for name in columns]
+        data = to_columns(cast("pa.RecordBatch", data), kinds)
+    found = Payload(columns, len(rows), data)
     missing = sorted(set(range(keys.rows)) - numbers)
     gone: bytes | pa.RecordBatch
     if binary:
@@ -190,6 +198,13 @@ def _key_batch(keys: Payload) -> pa.RecordBatch:
     if isinstance(keys.data, bytes):
         return csv_batch(keys.columns, keys.data, keys.rows)
     return keys.data
+
+
+def _own_text(
+    session: Session, mapping: TableMapping, batch: pa.RecordBatch, keys: Sequence[str]
+) -> pa.RecordBatch:
+    types = column_receivers(session, mapping.source.name)
+    return from_columns(batch, [Receiver(types.get(name, "")) for name in keys])
 
 
 def _columns(batch: pa.RecordBatch | None) -> list[pa.Array]:

@@ -19,9 +19,11 @@ from godwit.engines.postgres import (
 from godwit.engines.postgres.catalog import read_catalog
 from godwit.engines.postgres.checksum import Checksum
 from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS, Connector
+from godwit.engines.postgres.doubts import count_doubts
 from godwit.model.catalog import Catalog, Table, TableName
-from godwit.model.changes import Format, Payload, Position
+from godwit.model.changes import COLUMNS, Format, Payload, Position
 from godwit.model.chunks import Chunk
+from godwit.model.doubts import Doubt
 from godwit.model.endpoint import Connection
 from godwit.model.mapping import TableMapping
 from godwit.model.report import Finding
@@ -84,6 +86,10 @@ class PostgresSource(Checksum):
         """Rows as they are now, by identity: `(rows found, identities not found)`."""
         return reselect.rows_by_key(self.connector, mapping, keys, format)
 
+    def count_doubts(self, doubts: Sequence[Doubt]) -> dict[Doubt, int]:
+        """How many values of the source each doubt is about, one scan per table."""
+        return count_doubts(self.connector, doubts)
+
     # -- changes
 
     def position(self) -> Position:
@@ -114,8 +120,8 @@ class PostgresSource(Checksum):
         """How changes of these tables can be streamed: one format for all of them."""
         columns = [c for m in mappings for c in m.source.stored_columns]
         if self.connector.version >= _BINARY_LOG and all(c.native_safe for c in columns):
-            return BINARY, CSV, TEXT_COLUMNS
-        return CSV, TEXT_COLUMNS
+            return BINARY, CSV, TEXT_COLUMNS, COLUMNS
+        return CSV, TEXT_COLUMNS, COLUMNS
 
     def stream(
         self,

@@ -14,6 +14,7 @@ from psycopg.sql import Composable
 
 from godwit.engines.postgres.apply_sql import Facts, TableSql, read_facts
 from godwit.engines.postgres.connection import BINARY, Session
+from godwit.engines.postgres.encode import SIGNATURE, TRAILER
 from godwit.engines.postgres.text_columns import batch_csv, csv_batch
 from godwit.errors import ApplyError
 from godwit.model.catalog import TableName
@@ -22,8 +23,6 @@ from godwit.model.datatypes import Kind
 from godwit.model.mapping import TableMapping
 from godwit.protocols import Reselect
 
-SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-TRAILER = b"\xff\xff"
 #: Types whose equal texts are equal values by the type's own operator.
 COMPARABLE = frozenset(
     {Kind.BOOLEAN, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT, Kind.BINARY, Kind.UUID}
@@ -140,10 +139,20 @@ class TableWriter:
         """The payload as a complete COPY stream."""
         if isinstance(payload.data, pa.RecordBatch):
             return batch_csv(payload.data)
-        return SIGNATURE + payload.data + TRAILER if self.format == BINARY else payload.data
+        binary = self.format == BINARY or self._encoded(payload)
+        return SIGNATURE + payload.data + TRAILER if binary else payload.data
 
-    def copy_in(self, statement: bytes, payload: Payload) -> None:
-        """COPY the payload."""
+    def _encoded(self, payload: Payload) -> bool:
+        """Binary tuples that were made of columns (see `godwit.engines.postgres.incoming`)."""
+        return self.format.columnar and isinstance(payload.data, bytes)
+
+    def insert(self, payload: Payload) -> None:
+        """COPY the payload into the table."""
+        statements = self.sql(self.columns(payload))
+        encoded = self._encoded(payload)
+        self._copy_in(statements.copy_binary if encoded else statements.copy, payload)
+
+    def _copy_in(self, statement: bytes, payload: Payload) -> None:
         with self._session.cursor().copy(statement) as copy:
             copy.write(self.framed(payload))
 
@@ -170,7 +179,8 @@ class TableWriter:
         if columns in self._used:
             self._session.execute(statements.empty_stage)
         self._used.add(columns)
-        self.copy_in(statements.fill_stage, payload)
+        encoded = self._encoded(payload)
+        self._copy_in(statements.fill_stage_binary if encoded else statements.fill_stage, payload)
         return statements
 
     def run(self, statement: bytes, rows: int) -> int:
@@ -198,8 +208,7 @@ class TableWriter:
             missing_updates += missing
             rows += payload.rows
         if changes.inserts:
-            statements = self.sql(self.columns(changes.inserts))
-            self.copy_in(statements.copy, changes.inserts)
+            self.insert(changes.inserts)
             rows += changes.inserts.rows
         return Counts(rows, missing_updates, missing_deletes)
 
@@ -304,7 +313,7 @@ class TableWriter:
             missing += payload.rows - met
             rows += met
         for payload in ([changes.inserts] if changes.inserts else []) + list(changes.updates):
-            self.copy_in(self.sql(self.columns(payload)).copy, payload)
+            self.insert(payload)
             rows += payload.rows
         return Counts(rows, missing_rows=missing)
 

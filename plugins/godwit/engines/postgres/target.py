@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from godwit.engines.postgres import apply, checks, clear, ddl, ddl_run, sequences, window, write
+from godwit.engines.postgres import (
+    apply,
+    checks,
+    clear,
+    ddl,
+    ddl_foreign_names,
+    ddl_run,
+    doubts,
+    sequences,
+    window,
+    write,
+)
 from godwit.engines.postgres.checksum import Checksum
 from godwit.engines.postgres.connection import TEXT_COLUMNS, Connector
 from godwit.engines.postgres.control import PostgresControl
 from godwit.model.catalog import Catalog, TableName
-from godwit.model.changes import Format, Payload
+from godwit.model.changes import COLUMNS, Format, Payload
 from godwit.model.chunks import Chunk, LoadedChunk
+from godwit.model.doubts import Doubt
 from godwit.model.endpoint import Connection
 from godwit.model.mapping import TableMapping
 from godwit.model.report import Finding, ObjectParity
@@ -52,10 +64,19 @@ class PostgresTarget(Checksum):
 
     # -- schema
 
+    def fit(
+        self, catalog: Catalog, mappings: Sequence[TableMapping]
+    ) -> tuple[tuple[TableMapping, ...], list[Finding]]:
+        """The mappings under names that PostgreSQL can bear; each name changed is a finding."""
+        return ddl_foreign_names.fit(catalog, mappings)
+
+    def doubts(self, catalog: Catalog, mappings: Sequence[TableMapping]) -> list[Doubt]:
+        """Values that the columns to be made here cannot hold as they are."""
+        return doubts.doubts(self.connector, catalog, mappings)
+
     def plan_schema(self, catalog: Catalog, mappings: Sequence[TableMapping]) -> SchemaPlan:
         """DDL that makes the mapped tables and their objects."""
-        connector = self.connector
-        return ddl.plan_schema(catalog, mappings, connector.version, silent=connector.replica_role)
+        return ddl.plan_any_schema(self.connector, catalog, mappings)
 
     def run_schema(
         self,
@@ -120,7 +141,7 @@ class PostgresTarget(Checksum):
     def change_formats(self, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:
         """How changes can be applied: what every table accepts."""
         accepted = [self.formats(mapping) for mapping in mappings]
-        first = accepted[0] if accepted else (TEXT_COLUMNS,)
+        first = accepted[0] if accepted else (TEXT_COLUMNS, COLUMNS)
         return tuple(f for f in first if all(f in other for other in accepted))
 
     def applier(
@@ -138,10 +159,15 @@ class PostgresTarget(Checksum):
         )
 
     def repair(
-        self, mapping: TableMapping, found: Payload, gone: Payload, epoch: Epoch | None
+        self,
+        mapping: TableMapping,
+        found: Payload,
+        gone: Payload,
+        epoch: Epoch | None,
+        format: Format,
     ) -> int:
         """Make rows as the source has them and remove those it hasn't; record batches."""
-        return apply.repair(self.connector, mapping, TEXT_COLUMNS, found, gone, epoch)
+        return apply.repair(self.connector, mapping, format, found, gone, epoch)
 
     # -- cutover
 

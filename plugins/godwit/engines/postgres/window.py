@@ -7,7 +7,7 @@ from psycopg import sql
 from godwit.engines.postgres.clear import fenced, without_heirs
 from godwit.engines.postgres.connection import Connector
 from godwit.engines.postgres.read import identifier
-from godwit.engines.postgres.write import column_types, copy_rows
+from godwit.engines.postgres.write import column_types, write_rows
 from godwit.failpoints import failpoint
 from godwit.model.catalog import TableName
 from godwit.model.mapping import TableMapping
@@ -37,7 +37,7 @@ def replace_window(
                 "CREATE TEMP TABLE godwit_window ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0"
             ).format(names, target)
         )
-        count, _size = copy_rows(session, mapping, staged, rows)
+        count, _size = write_rows(session, mapping, staged, rows, connector.settings)
         session.execute(
             sql.SQL("DELETE FROM {} WHERE {} >= {}::{type} AND {} < {}::{type}").format(
                 only,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS, Connector, Session
 from godwit.engines.postgres.control import check_epoch, ledger_line, write_ledger_line
+from godwit.engines.postgres.incoming import Incoming, copy_columns
 from godwit.engines.postgres.read import identifier
 from godwit.engines.postgres.refusals import Refusal, refusal
 from godwit.engines.postgres.text_columns import batch_csv
@@ -17,7 +19,7 @@ from godwit.engines.postgres.wire import copy_in
 from godwit.errors import EndpointError, FencedError, GodwitError, LoadError
 from godwit.failpoints import failpoint
 from godwit.model.catalog import TableName
-from godwit.model.changes import Format
+from godwit.model.changes import COLUMNS, Format
 from godwit.model.chunks import Chunk, LoadedChunk
 from godwit.model.mapping import TableMapping
 from godwit.protocols import Epoch, RowStream
@@ -36,11 +38,11 @@ def formats(connector: Connector, mapping: TableMapping) -> tuple[Format, ...]:
         types = column_types(session, mapping.target)
     for column in mapping.columns:
         if column.source is None:
-            return CSV, TEXT_COLUMNS
+            return CSV, TEXT_COLUMNS, COLUMNS
         native = mapping.source.column(column.source).native
         if _bare(native) != _bare(types.get(column.target, "")):
-            return CSV, TEXT_COLUMNS
-    return BINARY, CSV, TEXT_COLUMNS
+            return CSV, TEXT_COLUMNS, COLUMNS
+    return BINARY, CSV, TEXT_COLUMNS, COLUMNS
 
 
 def column_types(session: Session, table: TableName) -> dict[str, str]:
@@ -78,7 +80,9 @@ def load(
             check_epoch(session, epoch, hold=False)
             destination = _destination(session, chunk, mapping, rows)
             freeze = chunk.how == "whole" and _emptied(session, destination)
-            count, size = copy_rows(session, mapping, destination, rows, freeze=freeze)
+            count, size = write_rows(
+                session, mapping, destination, rows, connector.settings, freeze=freeze
+            )
             loaded = LoadedChunk(chunk, count, size, time.monotonic() - started, rows.mark)
             check_epoch(session, epoch)
             write_ledger_line(session, epoch, loaded)
@@ -143,6 +147,22 @@ def _refused(
     )
 
 
+def write_rows(
+    session: Session,
+    mapping: TableMapping,
+    destination: TableName,
+    rows: RowStream,
+    settings: Mapping[str, Any],
+    *,
+    freeze: bool = False,
+) -> tuple[int, int]:
+    """COPY the stream, whatever its format; returns rows and bytes."""
+    if rows.format == COLUMNS:
+        incoming = Incoming(session, mapping, settings)
+        return copy_columns(session, incoming, destination, rows, freeze=freeze)
+    return copy_rows(session, mapping, destination, rows, freeze=freeze)
+
+
 def copy_rows(
     session: Session,
     mapping: TableMapping,
@@ -151,7 +171,7 @@ def copy_rows(
     *,
     freeze: bool = False,
 ) -> tuple[int, int]:
-    """COPY the stream; returns rows and bytes."""
+    """COPY a stream of PostgreSQL's own formats; returns rows and bytes."""
     columnar = rows.format.columnar
     columns = rows.columns if columnar else tuple(c.target for c in mapping.columns)
     options = "FORMAT binary" if rows.format == BINARY else "FORMAT csv"

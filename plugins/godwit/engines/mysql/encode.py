@@ -1,0 +1,212 @@
+"""Record batches as the text that LOAD DATA reads: exact for every value, or refused by name.
+
+The file's character set is ``binary``: bytes are taken as they are. What the server would not read
+from bytes as we mean it (texts of other character sets, JSON, the types that have a text of their
+own) goes through a variable and is called UTF-8 there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from godwit.engines.mysql import convert
+from godwit.engines.mysql.connection import MYSQL_COLUMNS, Session
+from godwit.engines.mysql.datatypes import datatype
+from godwit.engines.mysql.lines import lines
+from godwit.engines.mysql.names import quoted
+from godwit.model.catalog import TableName
+from godwit.model.changes import Format
+from godwit.model.datatypes import Kind
+from godwit.model.mapping import TableMapping
+
+_INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
+_NUMBERS = frozenset({"decimal", "float", "double"})
+_BYTES = frozenset(
+    {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"}
+)
+_SHAPES = frozenset(
+    {"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring"}
+    | {"multipolygon", "geometrycollection", "geomcollection"}
+)
+_TEMPORAL = frozenset({"date", "datetime", "timestamp"})
+_LABELLED = frozenset({"enum", "set"})
+_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}) | _LABELLED
+#: Character sets whose bytes are those of UTF-8.
+_UTF8 = frozenset({"utf8mb4", "utf8mb3", "utf8", "ascii", "binary", None})
+#: Types that are read from bytes as they stand.
+_DIRECT = _INTEGERS | _NUMBERS | _BYTES | _SHAPES | _TEMPORAL | {"bit", "year", "time"}
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A column that is written.
+
+    Attributes:
+        name: on the target.
+        native: its type as the server spells it, e.g. ``varchar(20)``.
+        charset: of a text column.
+        nullable: NULL may be stored.
+        kind: of the values that arrive (the source's type); None = a typed or text column as it is.
+    """
+
+    name: str
+    native: str
+    charset: str | None = None
+    nullable: bool = True
+    kind: Kind | None = None
+
+    @property
+    def word(self) -> str:
+        """The bare type: ``varchar``."""
+        return self.native.lower().partition("(")[0].split()[0]
+
+    @property
+    def direct(self) -> bool:
+        """The server reads it from bytes as they stand."""
+        if self.word in _TEXTS:
+            return self.charset in _UTF8
+        return self.word in _DIRECT
+
+
+def destinations(
+    session: Session, table: TableName, mapping: TableMapping, columns: Sequence[str]
+) -> tuple[Destination, ...]:
+    """What is known of the columns of a target table; one that it lacks is left to the server."""
+    found = {
+        str(name).lower(): (_spelt(native), charset, nullable)
+        for name, native, charset, nullable in session.rows(
+            "SELECT COLUMN_NAME, COLUMN_TYPE, CHARACTER_SET_NAME, IS_NULLABLE = 'YES'"
+            " FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+            list(table),
+        )
+    }
+    kinds = arriving_kinds(mapping)
+    return tuple(
+        Destination(
+            name, native, None if charset is None else str(charset), bool(nullable), kinds.get(name)
+        )
+        for name in columns
+        for native, charset, nullable in [found.get(name.lower(), ("longblob", None, True))]
+    )
+
+
+def _spelt(native: Any) -> str:
+    return native.decode() if isinstance(native, bytes) else str(native)
+
+
+def arriving_kinds(mapping: TableMapping) -> dict[str, Kind]:
+    """What kind of values arrive for each target column."""
+    kinds: dict[str, Kind] = {}
+    for column in mapping.columns:
+        if column.type is not None:
+            kinds[column.target] = column.type.kind
+        elif column.source is not None and column.expression is None:
+            kinds[column.target] = mapping.source.column(column.source).type.kind
+    return kinds
+
+
+class Encoder:
+    r"""Turns record batches of one table into lines for LOAD DATA.
+
+    ``lines(batch)`` returns bytes: a line for each row, fields in the order of `columns`.
+    `fields` is the statement's end: the list of columns, and what is set from variables.
+    `expected_warnings` counts what the server will warn of though it is meant.
+
+    Args:
+        columns: in the order of the batches' columns.
+        format: of the batches: COLUMNS or MYSQL_COLUMNS.
+        settings: the target endpoint's: `infinity` (``reject``, ``null``, ``sentinel``) and
+            `not_finite` (``reject``, ``null``).
+    """
+
+    def __init__(
+        self, columns: Sequence[Destination], format: Format, settings: Mapping[str, Any]
+    ) -> None:
+        self.columns = tuple(columns)
+        self.expected_warnings = 0
+        self._own = format == MYSQL_COLUMNS
+        self._infinity = str(settings.get("infinity") or "reject")
+        self._not_finite = str(settings.get("not_finite") or "reject")
+        self._labels = {
+            c.name: frozenset(datatype(c.native).labels) for c in columns if c.word in _LABELLED
+        }
+        self._known: dict[str, set[str]] = {name: set() for name in self._labels}
+
+    @property
+    def fields(self) -> str:
+        """``(`a`, @v1) SET `b` = CONVERT(@v1 USING utf8mb4)``."""
+        read, made = [], []
+        for place, column in enumerate(self.columns):
+            if column.direct:
+                read.append(quoted(column.name))
+            else:
+                read.append(f"@godwit_{place}")
+                made.append(f"{quoted(column.name)} = CONVERT(@godwit_{place} USING utf8mb4)")
+        return f"({', '.join(read)})" + (f" SET {', '.join(made)}" if made else "")
+
+    def lines(self, batch: pa.RecordBatch) -> bytes:
+        """The rows of a batch.
+
+        Raises:
+            WarnedError: a value that its column cannot hold (with the column's name), which the
+                server would have bent.
+        """
+        return lines(self.arrays(batch)) if batch.num_rows else b""
+
+    def arrays(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        """The batch's columns as text or bytes, each value as the server reads it."""
+        arrays = []
+        for column, array in zip(self.columns, batch.columns, strict=True):
+            made = self._converted(column, array)
+            if not column.nullable and made.null_count:
+                raise convert.no_null(column.name)
+            arrays.append(made)
+        return arrays
+
+    def _converted(self, column: Destination, array: pa.Array) -> pa.Array:
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        word, kind = column.word, column.kind
+        if word in _LABELLED:
+            return self._labelled(column, convert.text(array))
+        if word in _TEMPORAL:
+            policy = None if self._own else self._infinity
+            return convert.temporal(array, column.name, word, policy)
+        if word in _NUMBERS:
+            return convert.number(array, column.name, self._not_finite)
+        if word in _INTEGERS:
+            return convert.whole(array) if kind is Kind.BIT else convert.text(array)
+        if word in _SHAPES:
+            return self._shape(column, array)
+        if word in _BYTES:
+            return _bytes(kind, array)
+        if word == "bit":
+            width = int("".join(filter(str.isdigit, column.native)) or 1)
+            return convert.bits(array, width, of_bits=kind is Kind.BIT)
+        return convert.year(array) if word == "year" else convert.text(array)
+
+    def _labelled(self, column: Destination, array: pa.Array) -> pa.Array:
+        self.expected_warnings += convert.check_labels(
+            array,
+            column.name,
+            self._labels[column.name],
+            self._known[column.name],
+            many=column.word == "set",
+        )
+        return array
+
+    def _shape(self, column: Destination, array: pa.Array) -> pa.Array:
+        if self._own or pa.types.is_null(array.type):
+            return _bytes(column.kind, array)
+        return convert.shapes(array, column.name)
+
+
+def _bytes(kind: Kind | None, array: pa.Array) -> pa.Array:
+    is_text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+    if kind in convert.HEX and is_text:
+        return convert.unhexed(array)
+    return convert.text(array)

@@ -1,0 +1,275 @@
+"""What statements in the log mean for captured tables.
+
+No SQL parser reads them: one that fails must never stop the stream, and the forms that matter are
+few. A statement is cut into tokens, and looked at from its first word on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from godwit.model.catalog import TableName
+from godwit.model.changes import ShapeChange, Truncation
+
+_TOKEN = re.compile(
+    r"`((?:[^`]|``)*)`"  # 1: a quoted name
+    r"|('(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\")"  # 2: a string
+    r"|([\w$\u0080-\U0010ffff]+)"  # 3: a word or number
+    r"|(--[ \t\n][^\n]*|\#[^\n]*|/\*(?![!M]).*?\*/)"  # 4: a comment
+    r"|/\*M?!\d*|\*/"  # what the servers read although it looks like one
+    r"|([^\s])",  # 5: anything else
+    re.DOTALL,
+)
+_WORDS_BEFORE_NAME = frozenset(
+    "LOW_PRIORITY DELAYED HIGH_PRIORITY IGNORE INTO ONLINE IF NOT EXISTS TABLE TABLES".split()
+)
+#: Statements that change rows. In ROW format the log never has them as text.
+_ROWS = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "LOAD", "CALL", "WITH"})
+#: Partitions whose rows go, come or are exchanged without a word about them in the log.
+_UNTOLD = {
+    ("TRUNCATE", "PARTITION"): "a partition was truncated",
+    ("DROP", "PARTITION"): "a partition was dropped",
+    ("EXCHANGE", "PARTITION"): "a partition was exchanged",
+    ("IMPORT", "TABLESPACE"): "its tablespace was imported",
+    ("IMPORT", "PARTITION"): "a partition's tablespace was imported",
+    ("DISCARD", "TABLESPACE"): "its tablespace was discarded",
+    ("DISCARD", "PARTITION"): "a partition's tablespace was discarded",
+    ("CONVERT", "PARTITION"): "a partition was converted to a table",
+    ("CONVERT", "TABLE"): "a table was converted to a partition",
+}
+#: How gh-ost, pt-online-schema-change, LHM and others name the copy that takes a table's place.
+_SHADOWS = ("_{}_gho", "_{}_new", "_{}_ghost", "lhmn_{}", "__osc_new_{}", "_vt_vrp_{}")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token: `name` may be an identifier (a word or a quoted name), `word` is a plain word."""
+
+    name: str = ""
+    word: str = ""
+    mark: str = ""
+
+
+def tokens(text: str, limit: int = 20_000) -> list[Token]:
+    """The first tokens of a statement, without comments; strings lose their content."""
+    found = []
+    for match in _TOKEN.finditer(text):
+        quoted, string, word, _, mark = match.groups()
+        if quoted is not None:
+            found.append(Token(name=quoted.replace("``", "`")))
+        elif string is not None:
+            found.append(Token(mark="'"))
+        elif word is not None:
+            found.append(Token(name=word, word=word.upper()))
+        elif mark is not None:
+            found.append(Token(mark=mark))
+        if len(found) >= limit:
+            break
+    return found
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a statement comes to.
+
+    Attributes:
+        stages: truncations and changed shapes.
+        altered: captured tables whose columns may have changed; the next table map tells.
+        rows_of: a captured table, or a database of some, whose rows it may have changed as text.
+    """
+
+    stages: tuple[Truncation | ShapeChange, ...] = ()
+    altered: tuple[TableName, ...] = ()
+    rows_of: str = ""
+
+
+NOTHING = Meaning()
+
+
+class Statements:
+    """Reads statements. `folded`: the server compares names of tables without case."""
+
+    def __init__(self, tables: Collection[TableName], *, folded: bool) -> None:
+        self._fold: Callable[[str], str] = str.lower if folded else str
+        self._tables = {self._key(t): t for t in tables}
+        self._databases = {self._fold(t.schema) for t in tables}
+        self._mentions = {t.name.lower() for t in tables}
+
+    def _key(self, name: TableName) -> tuple[str, str]:
+        return self._fold(name.schema), self._fold(name.name)
+
+    def meaning(self, text: str, database: str) -> Meaning:
+        """What the statement means for the captured tables."""
+        head = tokens(text[:200], 12)
+        first = head[0].word if head else ""
+        if first in {"TRUNCATE", "DROP", "RENAME", "ALTER", "CREATE"}:
+            return self._definition(first, tokens(text), database)
+        if first in _ROWS:
+            return self._rows(tokens(text), database)
+        return NOTHING
+
+    def _definition(self, first: str, found: list[Token], database: str) -> Meaning:
+        words = [t.word for t in found[1:8]]
+        if "TEMPORARY" in words[:4]:
+            return NOTHING
+        if first == "TRUNCATE":
+            name, _ = _name(found, _behind(found, 1), database)
+            table = self._captured(name)
+            return Meaning((Truncation((table,), restart_identity=True),)) if table else NOTHING
+        if first == "DROP":
+            return self._drop(found, words, database)
+        if first == "RENAME" and words[:1] and words[0] in {"TABLE", "TABLES"}:
+            return self._rename(found, database)
+        if first == "ALTER" and "TABLE" in words[:3]:
+            return self._alter(found, database)
+        if first == "CREATE" and "TABLE" in words[:4]:
+            return self._create(found, words, database)
+        return NOTHING
+
+    def _captured(self, name: TableName | None) -> TableName | None:
+        return self._tables.get(self._key(name)) if name else None
+
+    def _drop(self, found: list[Token], words: list[str], database: str) -> Meaning:
+        kind = words[0] if words else ""
+        if kind in {"DATABASE", "SCHEMA"}:
+            p = _behind(found, 2)
+            gone = self._fold(found[p].name) if p < len(found) else ""
+            tables = [t for key, t in self._tables.items() if key[0] == gone]
+            return Meaning(tuple(ShapeChange(t, "its database was dropped") for t in tables))
+        if kind not in {"TABLE", "TABLES"}:
+            return NOTHING
+        stages, p = [], _behind(found, 1)
+        while p < len(found):
+            name, p = _name(found, p, database)
+            table = self._captured(name)
+            if table is not None:
+                stages.append(ShapeChange(table, "it was dropped"))
+            if p >= len(found) or found[p].mark != ",":
+                break
+            p += 1
+        return Meaning(tuple(stages))
+
+    def _rename(self, found: list[Token], database: str) -> Meaning:
+        moves: list[tuple[TableName, TableName]] = []
+        p = _behind(found, 1)
+        while p < len(found):
+            old, p = _name(found, p, database)
+            while p < len(found) and found[p].word != "TO":  # WAIT n, NOWAIT
+                p += 1
+            new, p = _name(found, p + 1, database)
+            if old is None or new is None:
+                break
+            moves.append((old, new))
+            if p >= len(found) or found[p].mark != ",":
+                break
+            p += 1
+        return self._moved(moves)
+
+    def _moved(self, moves: Sequence[tuple[TableName, TableName]]) -> Meaning:
+        """The renames of one statement, which take place one after the other."""
+        now: dict[tuple[str, str], TableName] = {}
+        went: dict[TableName, TableName] = {}
+        for old, new in moves:
+            origin = now.pop(self._key(old), old)
+            now[self._key(new)] = origin
+            went[origin] = new
+        stages, altered = [], []
+        for key, table in self._tables.items():
+            away = next((n for o, n in went.items() if self._key(o) == key), None)
+            successor = now.get(key)
+            if away is None and successor is None:
+                continue
+            if successor is None:
+                stages.append(ShapeChange(table, f"it was renamed to {away}"))
+            elif self._key(successor) != key:
+                if successor.name.lower() in {s.format(table.name).lower() for s in _SHADOWS}:
+                    altered.append(table)
+                else:
+                    stages.append(ShapeChange(table, f"it was replaced by {successor}"))
+        return Meaning(tuple(stages), tuple(altered))
+
+    def _alter(self, found: list[Token], database: str) -> Meaning:
+        name, p = _name(found, _behind(found, 1), database)
+        table = self._captured(name)
+        pairs = [
+            (a.word, b.word) for a, b in zip(found[p:], found[p + 1 :], strict=False) if a.word
+        ]
+        if table is None:
+            return self._exchanged(found, p, pairs, database)
+        for pair in pairs:
+            if pair in _UNTOLD:
+                return Meaning((ShapeChange(table, _UNTOLD[pair]),))
+        for i in range(p, len(found)):
+            if found[i].word == "RENAME":
+                q = i + 2 if i + 1 < len(found) and found[i + 1].word in {"TO", "AS"} else i + 1
+                kind = found[q].word if q < len(found) else ""
+                if kind in {"COLUMN", "INDEX", "KEY"}:
+                    continue
+                new, _ = _name(found, q, table.schema)
+                if new is not None and self._key(new) != self._key(table):
+                    return Meaning((ShapeChange(table, f"it was renamed to {new}"),))
+        return Meaning(altered=(table,))
+
+    def _exchanged(
+        self, found: list[Token], p: int, pairs: list[tuple[str, str]], database: str
+    ) -> Meaning:
+        """A captured table whose rows were exchanged with another one's partition."""
+        if ("EXCHANGE", "PARTITION") not in pairs and ("CONVERT", "TABLE") not in pairs:
+            return NOTHING
+        for i in range(p, len(found) - 1):
+            if found[i].word == "TABLE":
+                name, _ = _name(found, i + 1, database)
+                table = self._captured(name)
+                if table is not None:
+                    return Meaning((ShapeChange(table, "it was exchanged with a partition"),))
+        return NOTHING
+
+    def _create(self, found: list[Token], words: list[str], database: str) -> Meaning:
+        p = next(i for i, t in enumerate(found) if t.word == "TABLE")
+        name, _ = _name(found, _behind(found, p), database)
+        table = self._captured(name)
+        if table is None:
+            return NOTHING
+        if words[:2] == ["OR", "REPLACE"]:
+            return Meaning((ShapeChange(table, "it was dropped and made again"),))
+        return Meaning(altered=(table,))
+
+    def _rows(self, found: list[Token], database: str) -> Meaning:
+        first = found[0].word
+        if first in {"INSERT", "REPLACE"}:
+            name, _ = _name(found, _behind(found, 1), database)
+            if name is not None:
+                return Meaning(rows_of=self._written(name))
+        if first == "DELETE" and len(found) > 1 and found[1].word == "FROM":
+            name, p = _name(found, 2, database)
+            table = self._captured(name)
+            if table is not None and p >= len(found):
+                # A MEMORY table is empty after a restart; the server tells it like this.
+                return Meaning((Truncation((table,)),))
+        if self._fold(database) in self._databases:
+            return Meaning(rows_of=database)
+        named = (t.name for t in found if t.name)
+        mentioned = next((n for n in named if n.lower() in self._mentions), "")
+        return Meaning(rows_of=mentioned)
+
+    def _written(self, name: TableName) -> str:
+        """Also another table of a captured database: it may have triggers."""
+        return str(name) if self._fold(name.schema) in self._databases else ""
+
+
+def _behind(found: list[Token], p: int) -> int:
+    """Past the words that may stand before a name."""
+    while p < len(found) and found[p].word in _WORDS_BEFORE_NAME:
+        p += 1
+    return p
+
+
+def _name(found: list[Token], p: int, database: str) -> tuple[TableName | None, int]:
+    """The qualified name at `p`, and the position behind it."""
+    if p >= len(found) or not found[p].name:
+        return None, p + 1
+    if p + 2 < len(found) and found[p + 1].mark == "." and found[p + 2].name:
+        return TableName(found[p].name, found[p + 2].name), p + 3
+    return TableName(database, found[p].name), p + 1

@@ -1,0 +1,58 @@
+"""Values that the target cannot hold as they are: counted on the source, told as findings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from godwit.errors import EndpointError
+from godwit.model.doubts import Test
+from godwit.model.report import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from godwit.model.catalog import Catalog
+    from godwit.model.doubts import Doubt
+    from godwit.model.mapping import TableMapping
+    from godwit.protocols import Source, Target
+
+CODE = "doubt"
+
+#: What is counted, with the doubt's limits.
+_WORDS = {
+    Test.NOT_FINITE: "not a number or infinite",
+    Test.INFINITE: "infinite",
+    Test.DIGITS: "with more than {0} digits before or {1} behind the point",
+    Test.RANGE: "outside {0} to {1}",
+    Test.YEARS: "outside the years {0} to {1}",
+    Test.ZERO_DATE: "the date 0000-00-00",
+    Test.PARTIAL_DATE: "a date with a month or a day of zero",
+    Test.NUL: "with the character U+0000",
+    Test.LENGTH: "longer than {0}",
+    Test.INVALID_TEXT: "not valid in the column's encoding",
+    Test.EMPTY_LABEL: "the empty label of a refused value",
+    Test.DAY: "a time of 24 hours or more",
+}
+
+
+def doubted(
+    source: Source, target: Target, catalog: Catalog, mappings: Sequence[TableMapping]
+) -> list[Finding]:
+    """A finding for each column with values that are lost, changed or refused on their way."""
+    doubts = target.doubts(catalog, mappings)
+    if not doubts:
+        return []
+    try:
+        counts = source.count_doubts(doubts)
+    except EndpointError as cause:
+        reason = f"{len(doubts)} doubts were not counted: {cause.what}: {cause.why}"
+        return [Finding(CODE, Severity.WARNING, cause.where, reason, cause.hint)]
+    return [_finding(doubt, counts[doubt]) for doubt in doubts if counts.get(doubt)]
+
+
+def _finding(doubt: Doubt, count: int) -> Finding:
+    what = _WORDS[doubt.test].format(*doubt.limits)
+    values = "1 value is" if count == 1 else f"{count:,} values are"
+    severity = Severity.WARNING if doubt.lossy else Severity.ERROR
+    reason = f"{values} {what}: {doubt.outcome}"
+    return Finding(CODE, severity, f"{doubt.table}.{doubt.column}", reason, doubt.hint)
