@@ -9,7 +9,7 @@ from typing import Any
 from godwit.engines import engine_of
 from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS
 from godwit.model.catalog import TableName
-from godwit.model.changes import Format
+from godwit.model.changes import COLUMNS, Format
 from godwit.model.endpoint import connection_from_text
 from godwit.model.mapping import ColumnMapping, TableMapping
 from godwit.protocols import ErrorPolicy, Source, Target
@@ -19,7 +19,7 @@ from tests.conftest import SOURCE_VERSION
 
 MIGRATION = "pair"
 #: Version 13 has no binary form of its log.
-CHANGE_FORMATS = [BINARY, CSV, TEXT_COLUMNS] if SOURCE_VERSION >= 14 else [CSV, TEXT_COLUMNS]
+CHANGE_FORMATS = [*([BINARY] if SOURCE_VERSION >= 14 else []), CSV, TEXT_COLUMNS, COLUMNS]
 
 
 class Events:

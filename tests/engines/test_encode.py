@@ -84,8 +84,12 @@ def columns(draw: st.DrawFn) -> tuple[list[tuple[int, pa.Array]], int]:
             array = pa.nulls(size)
         elif layout in WIDTHS:
             unsigned = layout == WIDTH_1
-            low, high = (0, 255) if unsigned else (-(2 ** (8 * layout - 1)), 2 ** (8 * layout - 1) - 1)
-            values = draw(st.lists(st.none() | st.integers(low, high), min_size=size, max_size=size))
+            low, high = (
+                (0, 255) if unsigned else (-(2 ** (8 * layout - 1)), 2 ** (8 * layout - 1) - 1)
+            )
+            values = draw(
+                st.lists(st.none() | st.integers(low, high), min_size=size, max_size=size)
+            )
             array = pa.array(values, WIDTHS[layout])
         else:
             texts = draw(st.lists(st.none() | VALUES[layout], min_size=size, max_size=size))
@@ -142,7 +146,9 @@ CASES: list[tuple[str, Sequence[pa.Array]]] = [
     (
         "real",
         [
-            pa.array([0.1, -0.0, float("nan"), float("-inf"), 1e-45, 3.4028235e38, None], pa.float32()),
+            pa.array(
+                [0.1, -0.0, float("nan"), float("-inf"), 1e-45, 3.4028235e38, None], pa.float32()
+            ),
             pa.array(["0.1", "-0", "NaN", "Infinity", "-Infinity", "1e-45", "16777217", None]),
         ],
     ),
@@ -157,7 +163,10 @@ CASES: list[tuple[str, Sequence[pa.Array]]] = [
         "boolean",
         [pa.array([True, False, None]), pa.array([0, 1], pa.int8()), pa.array(["1", "0", None])],
     ),
-    ("text", [pa.array(["", "ü 🦆", "a\tb\\N", None]), pa.array([-5, None]), pa.array([True, None])]),
+    (
+        "text",
+        [pa.array(["", "ü 🦆", "a\tb\\N", None]), pa.array([-5, None]), pa.array([True, None])],
+    ),
     ("text", [pa.array(["", "x"], pa.large_string()), pa.array(["a", None]).dictionary_encode()]),
     ("varchar(3)", [pa.array(["abc", "ab   ", ""])]),
     ("char(3)", [pa.array(["abc", "a", ""])]),
@@ -248,14 +257,18 @@ def receiver_of(session: psycopg.Connection[Any], native: str) -> Receiver:
 
 
 @given(st.lists(numbers, min_size=1, max_size=20))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_numbers_are_those_of_their_text(database: Database, texts: list[str]) -> None:
     known = [t for t in texts if encode([(NUMERIC, pa.array([t]))], 1) is not None]
     if not known:
         return
     with database.connect() as session:
         tuples = encode([(NUMERIC, pa.array(known))], len(known)) or b""
-        by_text = session.execute("SELECT v::numeric::text FROM unnest(%s::text[]) v", [known]).fetchall()
+        by_text = session.execute(
+            "SELECT v::numeric::text FROM unnest(%s::text[]) v", [known]
+        ).fetchall()
         found = written(session, "numeric", SIGNATURE + tuples + TRAILER, "FORMAT binary")
         assert found == by_text
 

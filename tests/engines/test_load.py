@@ -16,14 +16,14 @@ from godwit.engines.postgres.connection import BINARY, CSV, TEXT_COLUMNS
 from godwit.engines.postgres.refusals import refusal
 from godwit.errors import FencedError, LoadError
 from godwit.model.catalog import TableName
-from godwit.model.changes import Format, Payload
+from godwit.model.changes import COLUMNS, Format, Payload
 from godwit.model.chunks import Chunk, LoadedChunk
 from godwit.model.mapping import ColumnMapping, Condition, RowFilter, TableMapping
 from include.demo.servers import Database
 from tests.conftest import OLDER_VERSION, WITH_VECTOR
 from tests.loading import Pair, pair, rows
 
-FORMATS = [BINARY, CSV, TEXT_COLUMNS]
+FORMATS = [BINARY, CSV, TEXT_COLUMNS, COLUMNS]
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def test_other_types_on_the_target_take_text(ends: Pair) -> None:
     ends.source_db.execute("CREATE TABLE t (a int, b varchar(5)); INSERT INTO t VALUES (1, 'x')")
     ends.target_db.execute("CREATE TABLE t (a bigint, b varchar(9))")
     mapping = mapping_of(ends, "t")
-    assert ends.target.formats(mapping) == (CSV, TEXT_COLUMNS)
+    assert ends.target.formats(mapping) == (CSV, TEXT_COLUMNS, COLUMNS)
     copy(ends, mapping, CSV)
     assert ends.target_db.fetch("SELECT * FROM t") == [(1, "x")]
 

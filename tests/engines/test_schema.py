@@ -14,7 +14,7 @@ from godwit.engines.postgres.connection import Connector
 from godwit.engines.postgres.ddl import drop_tables, parity, plan_schema, run_schema
 from godwit.engines.postgres.ddl_versions import fit_column
 from godwit.engines.postgres.objects_shapes import ColumnShape
-from godwit.model.catalog import Catalog, Column, Key, Table, TableName
+from godwit.model.catalog import Catalog, Table, TableName
 from godwit.model.datatypes import DataType, Kind
 from godwit.model.endpoint import connection_from_text
 from godwit.model.mapping import ColumnMapping, TableMapping
@@ -443,36 +443,6 @@ def test_many_tables_quickly(source_db: Database, target_db: Database) -> None:
     plan = plan_of(catalog, target_db, [same(t) for t in catalog])
     assert not_equal(made(target_db, plan)) == []
     assert states(compared(target_db, plan)) == {"equal": 1501}
-
-
-def test_tables_of_another_engine_are_built_from_logical_types(target_db: Database) -> None:
-    columns = (
-        Column(
-            "id", DataType(Kind.INTEGER, bits=64, unsigned=True), "bigint unsigned", nullable=False
-        ),
-        Column("name", DataType(Kind.TEXT, length=40), "varchar(40)", comment="who"),
-        Column("seen", DataType(Kind.TIMESTAMP, precision=3), "datetime(3)"),
-    )
-    keys = (Key("PRIMARY", ("id",), primary=True), Key("name", ("name",)))
-    table = Table(TableName("app", "People"), columns, keys, ("id",), comment="people")
-    catalog = Catalog("another", "1", (table,))
-    mapping = TableMapping(
-        table,
-        TableName("app", "people"),
-        tuple(ColumnMapping(c.name.upper(), c.name) for c in columns),
-        identity=("ID",),
-    )
-    plan = plan_of(catalog, target_db, [mapping])
-    assert not_equal(made(target_db, plan)) == []
-    assert not_equal(compared(target_db, plan)) == []
-    assert {s.kind: s.phase for s in plan.steps} == {
-        "schema": "pre",
-        "table": "pre",
-        "primary key": "key",
-        "unique constraint": "post",
-        "comment": "post",
-    }
-    target_db.execute("INSERT INTO app.people VALUES (18446744073709551615, 'x', now())")
 
 
 def test_dropping_says_what_went_along(target_db: Database) -> None:

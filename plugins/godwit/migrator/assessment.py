@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from godwit.errors import EndpointError
 from godwit.migrator.doubted import doubted
 from godwit.migrator.outcome import Assessment, TableSize
 from godwit.migrator.planning import grouped
 from godwit.model.definition import resolve
+from godwit.model.report import Finding, Severity
+from godwit.protocols import SchemaPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from godwit.migrator.migration import Migrator
+    from godwit.model.catalog import Catalog
+    from godwit.model.mapping import TableMapping
 
 
 def assess(migrator: Migrator) -> Assessment:
@@ -20,7 +27,7 @@ def assess(migrator: Migrator) -> Assessment:
     catalog = migrator.catalog(objects=True)
     resolution = resolve(migrator.definition, catalog, migrator.names)
     mappings, names = target.fit(catalog, resolution.mappings)
-    schema = target.plan_schema(catalog, mappings)
+    schema = _schema(migrator, catalog, mappings)
     findings = [
         *resolution.findings,
         *names,
@@ -51,3 +58,13 @@ def assess(migrator: Migrator) -> Assessment:
     )
     objects = Counter(step.kind for step in schema.steps)
     return Assessment(migrator.name, tuple(findings), sizes, dict(objects), len(bundles))
+
+
+def _schema(migrator: Migrator, catalog: Catalog, mappings: Sequence[TableMapping]) -> SchemaPlan:
+    """The DDL plan; a target that cannot even make one is a finding among the others."""
+    try:
+        return migrator.target.plan_schema(catalog, mappings)
+    except EndpointError as cause:
+        reason = f"{cause.what}: {cause.why}"
+        finding = Finding("schema", Severity.ERROR, cause.where, reason, cause.hint)
+        return SchemaPlan((), (finding,))

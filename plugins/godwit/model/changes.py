@@ -100,6 +100,23 @@ class Truncation:
 
 
 @dataclass(frozen=True)
+class Cascade:
+    """Rows of a parent were deleted, or their referenced columns changed, and the source's foreign
+    keys have acted on rows of other tables without its log telling it. The target does the same
+    along `Table.foreign_keys` of the migration's tables.
+
+    Attributes:
+        table: the parent, by its source name.
+        old: the referenced columns before, under their source names.
+        new: the same rows' columns after, in the same order; None = the rows were deleted.
+    """
+
+    table: TableName
+    old: Payload
+    new: Payload | None = None
+
+
+@dataclass(frozen=True)
 class ShapeChange:
     """A captured table has another shape than the migration knows."""
 
@@ -108,7 +125,7 @@ class ShapeChange:
 
 
 #: Stages of a batch are applied in order; inside one group of TableChanges no order is needed.
-Stage = TableChanges | KeyMove | Truncation | ShapeChange
+Stage = TableChanges | KeyMove | Truncation | Cascade | ShapeChange
 
 
 @dataclass(frozen=True)

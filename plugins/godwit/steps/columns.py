@@ -1,7 +1,8 @@
 """Columns of rows on their way: text forms, changed data types, masks.
 
-A column is Arrow text in the source engine's own text form, or a typed Arrow column; its logical
-type says how to understand it. What comes out of a conversion is text.
+A column is Arrow text, in the canonical form of `godwit.model.values` or in an engine's own, or a
+typed Arrow column; its logical type says how to understand it. What comes out of a conversion is
+text.
 """
 
 from __future__ import annotations
@@ -28,14 +29,67 @@ def is_text(column: pa.Array) -> bool:
 
 
 def as_text(column: pa.Array) -> pa.Array:
-    """The column as Arrow text; bytes as a backslash, an x and hex digits."""
+    """The column as Arrow text: as it is, or the canonical text of typed values."""
     if is_text(column):
         return column
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        return pa.array(
-            [None if v is None else "\\x" + v.hex() for v in column.to_pylist()], pa.string()
-        )
+    for holds, convert in _TYPED:
+        if holds(column.type):
+            return convert(column)
     return pc.cast(column, pa.string())
+
+
+def _hex(column: pa.Array) -> pa.Array:
+    return pa.array(
+        [None if v is None else "\\x" + v.hex() for v in column.to_pylist()], pa.string()
+    )
+
+
+def _boolean_text(column: pa.Array) -> pa.Array:
+    return pc.cast(pc.cast(column, pa.int8()), pa.string())
+
+
+def _float_text(column: pa.Array) -> pa.Array:
+    text = pc.cast(column, pa.string())
+    for found, word in _NUMBER_WORDS:
+        text = pc.if_else(pc.equal(text, found), word, text)
+    return text
+
+
+_NUMBER_WORDS = (("nan", "NaN"), ("-nan", "NaN"), ("inf", "Infinity"), ("-inf", "-Infinity"))
+
+
+def _decimal_text(column: pa.Array) -> pa.Array:
+    text = pc.cast(column, pa.string())
+    if not pc.any(pc.match_substring(text, "E")).as_py():
+        return text
+    return pa.array(
+        [None if v is None else f"{Decimal(v):f}" for v in text.to_pylist()], pa.string()
+    )
+
+
+def _moment_text(column: pa.Array) -> pa.Array:
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        text = pc.cast(pc.cast(column, pa.timestamp("us", "UTC")), pa.string())
+        return trimmed_fraction(pc.replace_substring(text, "Z", "+00"))
+    return trimmed_fraction(pc.cast(column, pa.string()))
+
+
+def trimmed_fraction(text: pa.Array) -> pa.Array:
+    """Times without zeros at the end of a second's fraction: one text for one moment."""
+    text = pc.replace_substring_regex(text, r"(:\d\d\.\d*?)0+($|[^0-9])", r"\1\2")
+    return pc.replace_substring_regex(text, r"(:\d\d)\.($|[^0-9])", r"\1\2")
+
+
+_TYPED: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Array]], ...] = (
+    (pa.types.is_boolean, _boolean_text),
+    (pa.types.is_floating, _float_text),
+    (pa.types.is_decimal, _decimal_text),
+    (pa.types.is_timestamp, _moment_text),
+    (pa.types.is_time, _moment_text),
+    (pa.types.is_binary, _hex),
+    (pa.types.is_large_binary, _hex),
+    (pa.types.is_dictionary, lambda column: as_text(column.dictionary_decode())),
+)
 
 
 def retype(column: pa.Array, old: DataType, new: DataType, where: str) -> pa.Array:
@@ -197,6 +251,9 @@ def _each(text: pa.Array, convert: Callable[[str], str], where: str, why: str) -
 def mask(column: pa.Array, how: str, type: DataType) -> pa.Array:  # noqa: A002
     """The masked column, as text; `how` as in `ColumnMapping.mask`."""
     text = as_text(column)
+    if type.kind in (Kind.TIME, Kind.TIMESTAMP, Kind.INTERVAL):
+        # The same moment may come typed, or as a text with other zeros behind the point.
+        text = trimmed_fraction(text)
     if how == "hash-mask":
         return _each(text, lambda v: hashlib.sha256(v.encode()).hexdigest(), "", "")
     if how == "digits-randomize":

@@ -163,6 +163,7 @@ _ARROW_FORMS: dict[Kind, Callable[[pa.Array, DataType], pa.Array]] = {
     Kind.TIMESTAMP: _timestamps,
     Kind.BOOLEAN: _booleans,
     Kind.TEXT: _texts,
+    Kind.SET: _texts,
     Kind.UUID: lambda t, _: pc.utf8_lower(pc.cast(t, pa.large_string())),
 }
 
@@ -191,7 +192,7 @@ def _key(value: str, type_of: DataType) -> Any:
     if type_of.kind is Kind.FLOAT:
         real = float(np.float32(value)) if type_of.bits == 32 else float(value)
         return (1, 0.0) if real != real else (0, real)
-    if type_of.kind is Kind.TIME:
+    if type_of.kind is Kind.TIME or (type_of.kind is Kind.INTERVAL and type_of.fixed):
         return _seconds(*_match(_TIME, value))
     if type_of.kind in (Kind.DATE, Kind.TIMESTAMP):
         return _instant(value, type_of)

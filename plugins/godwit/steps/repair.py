@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Collection, Iterable
 
 import pyarrow as pa
 
 from godwit.errors import LoadError
+from godwit.model import values
 from godwit.model.changes import Format, Payload
+from godwit.model.datatypes import Kind
 from godwit.model.mapping import TableMapping
 from godwit.protocols import Control, Source, Target
 from godwit.steps.comparison import KEYS_AT_ONCE, Comparison, Pair, batches
@@ -79,7 +81,42 @@ class Repair:
 
 
 def _payload(pair: Pair, keys: Iterable[str]) -> Payload:
-    texts = [json.loads(key) for key in keys]
-    names = tuple(pair.source.columns[position] for position in pair.source.key)
-    columns = [pa.array([t[i] for t in texts], pa.string()) for i in range(len(names))]
-    return Payload(names, len(texts), pa.RecordBatch.from_arrays(columns, names=list(names)))
+    rows = [values.key_texts(key) for key in keys]
+    source, table = pair.source, pair.mapping.source
+    names = tuple(source.columns[position] for position in source.key)
+    columns = []
+    for i, position in enumerate(source.key):
+        form, kind = source.kinds[position], table.column(names[i]).type
+        bits = kind.bits if kind.kind is Kind.BIT else 0
+        texts = [None if (t := row[i]) is None else exchanged(form, t, bits) for row in rows]
+        columns.append(pa.array(texts, pa.string()))
+    return Payload(names, len(rows), pa.RecordBatch.from_arrays(columns, names=list(names)))
+
+
+_FLOAT = re.compile(r"(-?)(\d+)e(-?\d+)")
+
+
+def exchanged(form: str, text: str, bits: int = 0) -> str:
+    """A value as the exchange form has it, for one in the canonical form of comparing (both: see
+    `godwit.model.values`).
+
+    Args:
+        form: of comparing; an engine's own text is left alone.
+        text: the value.
+        bits: the column's length if it holds bit strings, which may be compared as numbers.
+    """
+    if form == values.NUMBER and bits:
+        return f"{int(text):0{bits}b}"
+    if form == values.BINARY:
+        return "\\x" + text
+    if form == values.INSTANT and not text.endswith("infinity"):
+        day, era = (text[:-3], " BC") if text.endswith(" BC") else (text, "")
+        return f"{day}+00{era}"
+    if form == values.DURATION:
+        seconds, micros = divmod(abs(int(text)), 1_000_000)
+        sign = "-" if int(text) < 0 else ""
+        clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return f"{sign}{clock}.{micros:06}"
+    if form == values.FLOAT and (found := _FLOAT.fullmatch(text)):
+        return f"{found[1]}0.{found[2]}e{found[3]}"
+    return text

@@ -18,7 +18,7 @@ from godwit.model.changes import KeyMove, Payload, Stage, TableChanges
 from godwit.model.datatypes import DataType, Kind
 from godwit.model.expressions import parse_expression
 from godwit.model.mapping import ColumnMapping, TableMapping
-from godwit.steps.columns import mask, retype
+from godwit.steps.columns import as_text, mask, retype
 from godwit.steps.expressions import Headers, added_columns
 from godwit.steps.filters import filter_columns, filter_mask
 
@@ -317,4 +317,18 @@ def _together(payloads: list[Payload]) -> Payload | None:
     if not batches:
         return None
     names = batches[0].schema.names
-    return _payload(pa.concat_batches([b.select(names) for b in batches]))
+    batches = [b.select(names) for b in batches]
+    # What one payload has typed another may have as text: where they differ text is what both have.
+    mixed = {n for n in names if len({b.schema.field(n).type for b in batches}) > 1}
+    if mixed:
+        batches = [
+            pa.RecordBatch.from_arrays(
+                [
+                    pc.cast(as_text(b.column(n)), pa.string()) if n in mixed else b.column(n)
+                    for n in names
+                ],
+                names=names,
+            )
+            for b in batches
+        ]
+    return _payload(pa.concat_batches(batches))

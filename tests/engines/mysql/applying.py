@@ -15,7 +15,15 @@ from godwit.engines.mysql.apply import MySqlApplier
 from godwit.engines.mysql.connection import COLUMNS, Connector
 from godwit.engines.mysql.control import MySqlControl
 from godwit.model.catalog import Column, Part, Table, TableName
-from godwit.model.changes import ChangeBatch, Format, KeyMove, Payload, Position, Stage, TableChanges
+from godwit.model.changes import (
+    ChangeBatch,
+    Format,
+    KeyMove,
+    Payload,
+    Position,
+    Stage,
+    TableChanges,
+)
 from godwit.model.datatypes import DataType, Kind
 from godwit.model.endpoint import connection_from_text
 from godwit.model.mapping import ColumnMapping, TableMapping

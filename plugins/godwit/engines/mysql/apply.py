@@ -18,7 +18,7 @@ from pymysql.constants import CLIENT
 
 from godwit.engines.mysql.careful import Careful, Refusals
 from godwit.engines.mysql.connection import Connector, Session
-from godwit.engines.mysql.control import check_epoch, run, transaction
+from godwit.engines.mysql.control import check_epoch, transaction
 from godwit.engines.mysql.control_tables import control_table
 from godwit.engines.mysql.durability import Durability
 from godwit.engines.mysql.refusals import refusal
@@ -75,7 +75,10 @@ class MySqlApplier:
         self._epoch, self._policy = epoch, policy
         self._migration = migration
         self._session = _open_session(connector)
-        self._writers = {m.source.name: TableWriter(self._session, m, reselect) for m in mappings}
+        self._writers = {
+            m.source.name: TableWriter(self._session, m, format, reselect, connector.settings)
+            for m in mappings
+        }
         self._parts = {p.name: m.source.name for m in mappings for p in m.source.parts}
         self._refusals = Refusals(self._session, migration, policy)
         self._durability = Durability(self._session)
@@ -291,9 +294,7 @@ class MySqlApplier:
                     where=f"migration {self._migration}",
                     hint="it was cleaned up; start it again if that was not meant",
                 ) from None
-            raise EndpointError(
-                "the connection to the target broke", why=told.reason
-            ) from None
+            raise EndpointError("the connection to the target broke", why=told.reason) from None
 
     def _last(self) -> Position:
         """Everything up to here is applied: the last commit, or what was idle after it."""
@@ -363,7 +364,7 @@ def repair(
     """Make rows as given and remove those gone, in one transaction; returns rows touched."""
     session = _open_session(connector)
     try:
-        writer = TableWriter(session, mapping, _nothing)
+        writer = TableWriter(session, mapping, format, _nothing, connector.settings)
         changes = TableChanges(
             mapping.source.name,
             updates=(found,) if found.rows else (),

@@ -62,7 +62,7 @@ def _value(out: bytearray, data: bytes, kind: int, p: int, depth: int) -> None:
     elif kind == _LITERAL:
         out += _LITERALS[data[p]]
     elif kind in _NUMBERS:
-        out += b"%d" % _NUMBERS[kind].unpack_from(data, p)
+        out += str(_NUMBERS[kind].unpack_from(data, p)[0]).encode()
     elif kind == _DOUBLE:
         out += double_text(struct.unpack_from("<d", data, p)[0])
     elif kind == _STRING:

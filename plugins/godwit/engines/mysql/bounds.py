@@ -18,6 +18,8 @@ from godwit.model.datatypes import Kind
 
 #: MariaDB's own types that compare with their text.
 _TEXTUAL = ("uuid", "inet4", "inet6")
+#: Ranges of an enum are lists of labels.
+_MOST_LABELS = 100
 _MOMENTS = (Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.INTERVAL)
 
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -30,8 +32,10 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
 def orderable(column: Column) -> bool:
     """Whether ranges of this column can be written as texts."""
     kind = column.type.kind
-    if kind in (Kind.JSON, Kind.GEOMETRY, Kind.ARRAY):
+    if kind in (Kind.JSON, Kind.GEOMETRY, Kind.ARRAY, Kind.SET):
         return False
+    if kind is Kind.ENUM:
+        return len(column.type.labels) <= _MOST_LABELS
     return kind is not Kind.OPAQUE or column.native.lower().startswith(_TEXTUAL)
 
 
@@ -42,8 +46,8 @@ def text_of(column: Column, place: str) -> str:
         return f"LOWER(HEX({place}))"
     if kind in (Kind.TEXT, Kind.UUID, Kind.OPAQUE):
         return f"CONVERT({place} USING utf8mb4)"
-    if kind in (Kind.BIT, Kind.ENUM, Kind.SET) or column.native.lower().startswith("year"):
-        # Their order is that of their numbers, whatever their labels say.
+    if kind in (Kind.BIT, Kind.ENUM) or column.native.lower().startswith("year"):
+        # The order of an enum is that of its numbers, whatever its labels say.
         return f"CAST(CAST({place} AS UNSIGNED) AS CHAR)"
     if kind is Kind.FLOAT:
         # As a double: a single one is written with six digits otherwise.
@@ -52,13 +56,10 @@ def text_of(column: Column, place: str) -> str:
 
 
 def bound_text(column: Column, text: str) -> str:
-    """A value as `text_of` writes it, as a bound: numbers of labels become the labels."""
+    """A value as `text_of` writes it, as a bound: the number of a label becomes the label."""
     if column.type.kind is Kind.ENUM:
         labels = datatype(column.native).labels
         return labels[int(text) - 1] if int(text) else ""
-    if column.type.kind is Kind.SET:
-        labels = datatype(column.native).labels
-        return ",".join(label for n, label in enumerate(labels) if int(text) >> n & 1)
     return text
 
 
@@ -74,8 +75,8 @@ def literal_of(column: Column, text: str) -> str:
     if kind is Kind.BINARY:
         digits = re.sub(r"^(\\x|0x)", "", text)
         return f"x'{_matching(_HEX, digits, 'an even number of hex digits')}'"
-    if kind in (Kind.ENUM, Kind.SET):
-        return str(_number_of(column, text))
+    if kind is Kind.ENUM:
+        return _label(bound_text(column, str(label_number(column, text))))
     if kind in (Kind.INTEGER, Kind.BIT):
         return _matching(_INTEGER, text, "an integer")
     if kind is Kind.DECIMAL:
@@ -94,43 +95,62 @@ def _matching(pattern: re.Pattern[str], text: str, what: str) -> str:
     return text
 
 
-def _number_of(column: Column, text: str) -> int:
+def label_number(column: Column, text: str) -> int:
+    """The number that an enum keeps for a label; 0 is that of refused values, shown as "".
+
+    Raises:
+        ValueError: there is no such label; the message doesn't hold the text.
+    """
+    # Not `column.type`: its labels may begin with one for refused values.
     labels = datatype(column.native).labels
-    if column.type.kind is Kind.ENUM:
-        if text in labels:
-            return labels.index(text) + 1
-        if text == "":
-            return 0
-        raise ValueError("it is not one of the column's labels")
-    wanted = text.split(",") if text else []
-    if not set(wanted) <= set(labels):
-        raise ValueError("it is not a list of the column's labels")
-    return sum(1 << labels.index(label) for label in set(wanted))
+    if text in labels:
+        return labels.index(text) + 1
+    if text == "":
+        return 0
+    raise ValueError("it is not one of the column's labels")
 
 
-def literals(table: Table, columns: Sequence[str], bound: Bound) -> list[str]:
-    """The literals of a bound."""
-    return [literal_of(table.column(c), t) for c, t in zip(columns, bound, strict=True)]
+def _label(label: str) -> str:
+    return f"_utf8mb4 x'{label.encode().hex()}'"
+
+
+def _labels_beyond(column: Column, name: str, text: str, sign: str) -> str:
+    """``name > text`` or ``name < text`` by numbers: the server would compare labels as texts."""
+    number, labels = label_number(column, text), ("", *datatype(column.native).labels)
+    beyond = labels[number + 1 :] if sign == ">" else labels[:number]
+    return f"{name} IN ({', '.join(map(_label, beyond))})" if beyond else "FALSE"
 
 
 def key_range(
     table: Table, columns: Sequence[str], lower: Bound | None, upper: Bound | None, alias: str = ""
 ) -> str:
-    """``lower <= key < upper`` as a condition, in the form that the server finds ranges in; "" for
-    all rows. (Row comparisons are exact as well, but no index is used for them.)
+    """``lower <= key < upper`` as a condition that the server uses an index for; "" = all rows.
+
+    Row comparisons would be exact as well, but no index is used for them.
     """
-    names = [f"{alias}.{quoted(c)}" if alias else quoted(c) for c in columns]
     terms = []
     if lower is not None:
-        terms.append(_beyond(names, literals(table, columns, lower), ">", ">="))
-    if upper is not None:
-        terms.append(_beyond(names, literals(table, columns, upper), "<", "<"))
+        terms.append(_beyond(table, columns, lower, alias, ">="))
+    if upper is not None and any(table.column(c).nullable for c in columns):
+        # The comparison of a row with nulls may be unknown. "Is it true" still splits the table:
+        # what is at or above a bound for certain is so for every smaller one; the rest lies below.
+        terms.append(f"({_beyond(table, columns, upper, alias, '>=')}) IS NOT TRUE")
+    elif upper is not None:
+        terms.append(_beyond(table, columns, upper, alias, "<"))
     return " AND ".join(terms)
 
 
-def _beyond(names: Sequence[str], values: Sequence[str], strict: str, last: str) -> str:
-    name, value = names[0], values[0]
-    if len(names) == 1:
-        return f"{name} {last} {value}"
-    rest = _beyond(names[1:], values[1:], strict, last)
-    return f"({name} {strict} {value} OR ({name} = {value} AND {rest}))"
+def _beyond(table: Table, columns: Sequence[str], bound: Bound, alias: str, sign: str) -> str:
+    column, text = table.column(columns[0]), bound[0]
+    name = f"{alias}.{quoted(columns[0])}" if alias else quoted(columns[0])
+    value = literal_of(column, text)
+    if column.type.kind is Kind.ENUM:
+        strict = _labels_beyond(column, name, text, sign[0])
+    elif len(columns) == 1:
+        return f"{name} {sign} {value}"
+    else:
+        strict = f"{name} {sign[0]} {value}"
+    if len(columns) == 1:
+        return strict if sign == "<" else f"({strict} OR {name} = {value})"
+    rest = _beyond(table, columns[1:], bound[1:], alias, sign)
+    return f"({strict} OR ({name} = {value} AND {rest}))"

@@ -16,7 +16,6 @@ import pymysql
 
 from godwit.engines.mysql.apply_sql import TableSql
 from godwit.engines.mysql.connection import Session
-from godwit.engines.mysql.control import run
 from godwit.engines.mysql.control_tables import control_table
 from godwit.engines.mysql.refusals import Refusal, refusal
 from godwit.engines.mysql.rows import concat_rows, cut_rows, shown, shown_row
@@ -273,8 +272,10 @@ class Careful:
         from godwit.engines.mysql.rows import take_rows
 
         columns = self._writer.columns
-        return payload if payload.columns == columns else take_rows(
-            payload, range(payload.rows), columns
+        return (
+            payload
+            if payload.columns == columns
+            else take_rows(payload, range(payload.rows), columns)
         )
 
     def _fitting(self, operation: str, payload: Payload) -> Payload:

@@ -9,7 +9,7 @@ U+FFFD or a question mark count as invalid: values with them are refused by name
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -283,7 +283,7 @@ def _vendors() -> Iterator[tuple[int, int]]:
 def decoded(value: bytes, charset: Charset) -> str | None:
     """The value as text; None when it holds what is no character."""
     try:
-        return _decoders[charset.how](value, charset)
+        return _DECODERS[charset.how](value, charset)
     except UnicodeDecodeError:
         return None
 
@@ -314,7 +314,7 @@ def _ucs2(value: bytes, _charset: Charset) -> str | None:
 
 _SWAPPED = {0xE7C7: 0x1E3F, 0x1E3F: 0xE7C7}
 
-_decoders = {
+_DECODERS: Mapping[int, Callable[[bytes, Charset], str | None]] = {
     UTF8: lambda value, _charset: value.decode(),
     ASCII: lambda value, _charset: value.decode("ascii"),
     TABLE: _by_table,

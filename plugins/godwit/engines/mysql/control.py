@@ -302,9 +302,7 @@ class MySqlControl:
                 execute(f"DELETE FROM {{{name}}} WHERE migration = %s", [self.migration])
             places = ", ".join(["%s"] * len(keep))
             kept = f" AND `key` NOT IN ({places})" if keep else ""
-            execute(
-                "DELETE FROM {memory} WHERE migration = %s" + kept, [self.migration, *keep]
-            )
+            execute("DELETE FROM {memory} WHERE migration = %s" + kept, [self.migration, *keep])
 
         self._committed(forget)
 
@@ -318,8 +316,7 @@ class MySqlControl:
                     for name in names:
                         run(
                             session,
-                            f"DELETE FROM {control_table(session, name)}"
-                            f" WHERE {TABLES[name]} = %s",
+                            f"DELETE FROM {control_table(session, name)} WHERE {TABLES[name]} = %s",
                             [self.migration],
                         )
                 if everything and names:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from godwit.engines.mysql.connection import Session, Version
 from godwit.engines.mysql.names import quoted
 
-
 #: Columns and keys by table.
 DDL = {
     "epochs": (

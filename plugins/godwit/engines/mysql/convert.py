@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 from godwit.engines.mysql.lines import content
 from godwit.engines.mysql.refusals import WarnedError
 from godwit.engines.mysql.shapes import stored_shape
-from godwit.model.datatypes import Kind
 
+#: Arrow's slices without an end overflow, depending on the number of rows.
+_END = (1 << 31) - 1
 _TEXT = pa.string()
 _BYTES = pa.large_binary()
 
 #: Numbers of the errors that the server itself would have.
-_NO_NULL, _RANGE, _TRUNCATED, _DATE = 1048, 1264, 1265, 1292
+_NO_NULL, _RANGE, _TRUNCATED, _DATE, _NO_CHARACTER = 1048, 1264, 1265, 1292, 1366
 
 #: What stands for values beyond what the server's dates can show, by the setting `infinity`.
 _EDGES = {
@@ -28,6 +29,10 @@ _EDGES = {
     "timestamp": ("1970-01-01 00:00:01", "2038-01-19 03:14:07.999999"),
 }
 _BEYOND = r"infinity$|BC$|^\d{5,}-"
+#: Digits of a second that the server can keep, and how many of each unit make one.
+_DIGITS = 6
+_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_WHOLE = r"^-?\d+(\.0*)?$"
 _BEFORE = r"^-|BC$"
 _NOT_FINITE = r"^(NaN|-?Infinity)$"
 _UTC = r"[+-]00(:00)?$"
@@ -56,9 +61,7 @@ def no_null(column: str) -> ValueRefusedError:
 def text(array: pa.Array) -> pa.Array:
     """The canonical text of each value; binary values as they are."""
     kind = array.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return array
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if _is_text(array) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return array
     if pa.types.is_null(kind):
         return pa.nulls(len(array), _TEXT)
@@ -72,6 +75,14 @@ def text(array: pa.Array) -> pa.Array:
         texts = array.cast(pa.timestamp(kind.unit)).cast(_TEXT)
         return pc.binary_join_element_wise(texts, "+00", "")
     return array.cast(_TEXT)
+
+
+def ascii_text(array: pa.Array, column: str) -> pa.Array:
+    """For a column of the character set ascii, in which MariaDB stores any byte it is given."""
+    texts = text(array)
+    if not content(texts).isascii():
+        raise refused(_NO_CHARACTER, "A text that is not ASCII", column)
+    return texts
 
 
 def _mentions(array: pa.Array, *signs: bytes) -> bool:
@@ -111,6 +122,19 @@ def year(array: pa.Array) -> pa.Array:
     return pc.utf8_lpad(text(array), 4, "0")
 
 
+def integer(array: pa.Array, column: str) -> pa.Array:
+    """For the target's whole numbers: the server would round a fraction without a word."""
+    kind = array.type
+    texts = text(array)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return texts
+    if _mentions(texts, b".", b"e", b"E"):
+        odd = pc.invert(pc.match_substring_regex(texts, _WHOLE))
+        if pc.any(odd).as_py():
+            raise refused(_TRUNCATED, "A number with a fraction", column)
+    return texts
+
+
 def whole(array: pa.Array) -> pa.Array:
     """Bit strings for a column of whole numbers."""
     return _mapped(text(array), lambda bits: str(int(bits, 2)) if bits else "0", _TEXT)
@@ -129,6 +153,30 @@ def bits(array: pa.Array, width: int, *, of_bits: bool) -> pa.Array:
 
 
 # -- dates and times
+
+
+def no_finer(array: pa.Array, column: str, digits: int) -> None:
+    """Make sure that no value has more digits of a second: the server would round without a word.
+
+    Raises:
+        ValueRefusedError: one has.
+    """
+    kind = array.type
+    if digits >= _DIGITS or pa.types.is_date(kind):
+        return
+    if pa.types.is_timestamp(kind) or pa.types.is_time(kind):
+        units = _UNITS[kind.unit]
+        step = max(units // 10**digits, 1)
+        numbers = array.cast(pa.int32() if pa.types.is_time32(kind) else pa.int64())
+        odd = bool((numbers.fill_null(0).to_numpy(zero_copy_only=False) % step).any())
+    else:
+        texts = text(array)
+        finer = rf"\.\d{{{digits}}}\d*[1-9]"
+        odd = _mentions(texts, b".") and bool(
+            pc.any(pc.match_substring_regex(texts, finer)).as_py()
+        )
+    if odd:
+        raise refused(_DATE, f"A time with more than {digits} digits of a second", column)
 
 
 def temporal(array: pa.Array, column: str, kind: str, policy: str | None) -> pa.Array:
@@ -162,9 +210,18 @@ def temporal(array: pa.Array, column: str, kind: str, policy: str | None) -> pa.
 # -- bytes
 
 
+def binary(array: pa.Array, *, hexed: bool) -> pa.Array:
+    """For the target's bytes; `hexed`: text is the canonical text of bytes."""
+    return unhexed(array) if hexed and _is_text(array) else text(array)
+
+
+def _is_text(array: pa.Array) -> bool:
+    return bool(pa.types.is_string(array.type) or pa.types.is_large_string(array.type))
+
+
 def unhexed(array: pa.Array) -> pa.Array:
     r"""Bytes from ``\x`` and hex digits."""
-    digits = pc.binary_slice(array.cast(_BYTES), 2)
+    digits = pc.binary_slice(array.cast(_BYTES), 2, _END)
     validity, offsets, _data = digits.buffers()
     places = np.frombuffer(offsets, dtype=np.int64)[digits.offset : digits.offset + len(digits) + 1]
     shortened = (places - places[0]) // 2
@@ -173,13 +230,17 @@ def unhexed(array: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(
         _BYTES,
         len(digits),
-        [validity, pa.py_buffer(shortened.tobytes()), pa.py_buffer(binascii.unhexlify(content(digits)))],
+        [
+            validity,
+            pa.py_buffer(shortened.tobytes()),
+            pa.py_buffer(binascii.unhexlify(content(digits))),
+        ],
     )
 
 
 def shapes(array: pa.Array, column: str) -> pa.Array:
     """The server's own geometry from EWKB, or from its hex text."""
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+    if _is_text(array):
         array = unhexed(array)
     try:
         return pa.array(
@@ -219,7 +280,3 @@ def _mapped(array: pa.Array, function: Callable[[str], Any], kind: pa.DataType) 
     coded = array.dictionary_encode()
     made: Mapping[str, Any] = {value: function(value) for value in coded.dictionary.to_pylist()}
     return pa.array(made.values(), kind).take(coded.indices)
-
-
-#: Kinds whose canonical text is hex digits.
-HEX = frozenset({Kind.BINARY, Kind.GEOMETRY})

@@ -34,8 +34,8 @@ def present(session: Session, steps: Sequence[SchemaStep]) -> Present:
         if step.kind == "database" and step.name in databases:
             found["database", step.name] = step.definition
     tables = {s.table for s in steps if s.table is not None and s.kind in _OF_TABLES}
-    for name in sorted(tables & _existing(session, {t.schema for t in tables})):
-        found.update(_of_table(_shape(session, name)))
+    for table in sorted(tables & _existing(session, {t.schema for t in tables})):
+        found.update(_of_table(_shape(session, table)))
     for step in steps:
         if step.kind in _CODE:
             schema, _, name = step.name.partition(".")
@@ -127,7 +127,7 @@ def _spelt(session: Session, step: SchemaStep, found: str) -> bool:
     with suppress(pymysql.MySQLError):
         session.run("SET SESSION innodb_strict_mode = 0")
     if step.kind == "table":
-        wanted = parse_table(*step.table, step.statements[0].partition(" (\n")[2].join(("(\n", "")))
+        wanted = parse_table(*step.table, step.statements[0])
         session.run(wanted.create(temporary=_SCRATCH))
         made = replace(_shape(session, scratch), inline=wanted.inline)
         partitions = wanted.summary().removeprefix(wanted.summary(partitions=False))

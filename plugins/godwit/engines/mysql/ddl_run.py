@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 import pymysql
 
 from godwit.engines.mysql.connection import Connector, Session
-from godwit.engines.mysql.ddl_present import Present, compare, present, same_on_server
+from godwit.engines.mysql.ddl_present import (
+    Present,
+    compare,
+    orphan_query,
+    present,
+    same_on_server,
+)
 from godwit.engines.mysql.names import quoted
 from godwit.model.catalog import TableName
 from godwit.model.report import ObjectParity
@@ -24,7 +30,7 @@ ATTEMPTS = 30
 PAUSE_SECONDS = 0.2
 #: Lock wait timeout, deadlock, and a definition that changed meanwhile.
 _RETRYABLE = frozenset({1205, 1213, 1412})
-#: Columns of a foreign key are indexed by the server where nobody has: one index more is no error.
+#: Built together in one scan of the table.
 _INDEXES = frozenset({"index", "unique key"})
 _LOST = frozenset({2006, 2013, 2055})
 Report = Callable[[ObjectParity], None]
@@ -181,7 +187,9 @@ class _Run:
             if found is None or not step.definition:
                 todo.append(place)
             elif found == step.definition:
-                outcomes[place] = ObjectParity(step.kind, step.name, "skipped", "it is there already")
+                outcomes[place] = ObjectParity(
+                    step.kind, step.name, "skipped", "it is there already"
+                )
             else:
                 outcomes[place] = compare(self._session(), step, self.there)
         if len(todo) > 1:
@@ -211,8 +219,6 @@ class _Run:
 
         Making it with its check would copy the whole table, and keep writers out meanwhile.
         """
-        from godwit.engines.mysql.ddl_present import orphan_query
-
         session = self._session()
         query = orphan_query(session, step)
         if query is None or session.row(query) is None:
@@ -241,14 +247,13 @@ class _Run:
             finally:
                 if len(statements) > 1 and session.open:
                     # Definitions bring the mode they were written in.
-                    _settle(session)
+                    self._settle(session)
 
     def _session(self) -> Session:
         session: Session | None = getattr(self.local, "session", None)
         if session is None or not session.open:
             session = self.connector.connect(role="target")
-            session.own_mode = session.value("SELECT @@SESSION.sql_mode")
-            _settle(session)
+            self.local.mode = session.value("SELECT @@SESSION.sql_mode")
             session.run(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
             for setting in ("innodb_strict_mode = 0", "restrict_fk_on_non_standard_key = 0"):
                 # Whether a row is too wide is then told by the row; the second is MySQL 8.4's.
@@ -258,15 +263,15 @@ class _Run:
             self.opened.append(session)
         return session
 
+    def _settle(self, session: Session) -> None:
+        with suppress(pymysql.MySQLError):
+            session.run("SET SESSION sql_mode = %s, time_zone = '+00:00'", (self.local.mode,))
+
     def close(self) -> None:
         """Close the workers' connections."""
         for session in self.opened:
             with suppress(pymysql.MySQLError):
                 session.close()
-
-
-def _settle(session: Session) -> None:
-    session.run("SET SESSION sql_mode = %s, time_zone = '+00:00'", (session.own_mode,))
 
 
 def _touched(step: SchemaStep) -> tuple[TableName, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from godwit.engines.mysql import layouts as x
 from godwit.engines.mysql.binary_json import BrokenJsonError, json_text
@@ -62,7 +63,7 @@ class _Column:
     """Values of one column, gathered."""
 
     field: x.Field
-    values: list[int | bytes | None] = field(default_factory=list)
+    values: list[int | bytes | None] = dataclasses.field(default_factory=list)
     odd: int = 0
 
     def raw(self, position: int) -> Raw:
@@ -137,11 +138,11 @@ class PythonRows:
         self, buffer: Buffer, starts: Sequence[int], mask: bytes | None, wanted: Sequence[int]
     ) -> list[Raw]:
         """The wanted fields of these images."""
-        return self._columns(memoryview(buffer), starts, wanted, lambda v, p: self._image(v, p, mask))
+        return self._columns(
+            memoryview(buffer), starts, wanted, lambda v, p: self._image(v, p, mask)
+        )
 
-    def results(
-        self, buffer: Buffer, starts: Sequence[int], wanted: Sequence[int]
-    ) -> list[Raw]:
+    def results(self, buffer: Buffer, starts: Sequence[int], wanted: Sequence[int]) -> list[Raw]:
         """The wanted fields of these rows of a result; a start is behind the packet's header."""
         return self._columns(memoryview(buffer), starts, wanted, self._result)
 
@@ -175,7 +176,9 @@ class PythonRows:
             return list(every)
         return [i for i in every if mask[i >> 3] >> (i & 7) & 1]
 
-    def _image(self, view: memoryview, p: int, mask: bytes | None) -> list[tuple[int, x.Field, int, int]]:
+    def _image(
+        self, view: memoryview, p: int, mask: bytes | None
+    ) -> list[tuple[int, x.Field, int, int]]:
         """`(position, field, begin, end)` of each present value; null begins at -1."""
         present = self._present(mask)
         return self._walk(view, p, present, 0)
@@ -309,9 +312,7 @@ def _time2(value: bytes, digits: int) -> Found:
     width = 8 * (len(value) - 3)
     packed = int.from_bytes(value, "big") - (1 << len(value) * 8 - 1)
     whole, part = divmod(abs(packed), 1 << width)
-    total = _of_day(
-        whole >> 12 & 0x3FF, whole >> 6 & 0x3F, whole & 0x3F, _fraction(part, digits)
-    )
+    total = _of_day(whole >> 12 & 0x3FF, whole >> 6 & 0x3F, whole & 0x3F, _fraction(part, digits))
     return -total if packed < 0 else total
 
 
@@ -442,9 +443,7 @@ def _labels(kept: x.Field, value: bytes) -> bytes:
     number = int.from_bytes(value, "little")
     if number >> len(kept.extra):
         raise BadValueError(0, NO_LABEL)
-    return b",".join(
-        _bytes_of(label) for i, label in enumerate(kept.extra) if number >> i & 1
-    )
+    return b",".join(_bytes_of(label) for i, label in enumerate(kept.extra) if number >> i & 1)
 
 
 def _bytes_of(label: bytes) -> bytes:

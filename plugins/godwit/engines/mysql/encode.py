@@ -7,6 +7,7 @@ own) goes through a variable and is called UTF-8 there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 from godwit.engines.mysql import convert
 from godwit.engines.mysql.connection import MYSQL_COLUMNS, Session
 from godwit.engines.mysql.datatypes import datatype
-from godwit.engines.mysql.lines import lines
+from godwit.engines.mysql.lines import bracketed, lines, literals
 from godwit.engines.mysql.names import quoted
 from godwit.model.catalog import TableName
 from godwit.model.changes import Format
@@ -25,9 +26,7 @@ from godwit.model.mapping import TableMapping
 
 _INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 _NUMBERS = frozenset({"decimal", "float", "double"})
-_BYTES = frozenset(
-    {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"}
-)
+_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"})
 _SHAPES = frozenset(
     {"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring"}
     | {"multipolygon", "geometrycollection", "geomcollection"}
@@ -35,6 +34,8 @@ _SHAPES = frozenset(
 _TEMPORAL = frozenset({"date", "datetime", "timestamp"})
 _LABELLED = frozenset({"enum", "set"})
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}) | _LABELLED
+#: Kinds whose canonical text is hex digits.
+_HEXED = frozenset({Kind.BINARY, Kind.GEOMETRY})
 #: Character sets whose bytes are those of UTF-8.
 _UTF8 = frozenset({"utf8mb4", "utf8mb3", "utf8", "ascii", "binary", None})
 #: Types that are read from bytes as they stand.
@@ -63,6 +64,12 @@ class Destination:
     def word(self) -> str:
         """The bare type: ``varchar``."""
         return self.native.lower().partition("(")[0].split()[0]
+
+    @property
+    def digits(self) -> int:
+        """The first number in brackets, 0 when there is none."""
+        found = re.search(r"\((\d+)", self.native)
+        return int(found[1]) if found else 0
 
     @property
     def direct(self) -> bool:
@@ -157,10 +164,17 @@ class Encoder:
         """
         return lines(self.arrays(batch)) if batch.num_rows else b""
 
+    def bracketed(self, arrays: Sequence[pa.Array]) -> list[bytes]:
+        """What `arrays` returned, as rows of SQL literals in brackets, for INSERT."""
+        pairs = zip(self.columns, arrays, strict=True)
+        return bracketed([literals(array, convert=not column.direct) for column, array in pairs])
+
     def arrays(self, batch: pa.RecordBatch) -> list[pa.Array]:
         """The batch's columns as text or bytes, each value as the server reads it."""
         arrays = []
         for column, array in zip(self.columns, batch.columns, strict=True):
+            if pa.types.is_dictionary(array.type):
+                array = array.dictionary_decode()
             made = self._converted(column, array)
             if not column.nullable and made.null_count:
                 raise convert.no_null(column.name)
@@ -168,26 +182,33 @@ class Encoder:
         return arrays
 
     def _converted(self, column: Destination, array: pa.Array) -> pa.Array:
-        if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
         word, kind = column.word, column.kind
         if word in _LABELLED:
             return self._labelled(column, convert.text(array))
-        if word in _TEMPORAL:
-            policy = None if self._own else self._infinity
-            return convert.temporal(array, column.name, word, policy)
+        if word in _TEMPORAL or word == "time":
+            return self._temporal(column, array)
         if word in _NUMBERS:
             return convert.number(array, column.name, self._not_finite)
         if word in _INTEGERS:
-            return convert.whole(array) if kind is Kind.BIT else convert.text(array)
-        if word in _SHAPES:
-            return self._shape(column, array)
-        if word in _BYTES:
-            return _bytes(kind, array)
+            of_bits = kind is Kind.BIT
+            return convert.whole(array) if of_bits else convert.integer(array, column.name)
+        if word in _SHAPES and not self._own:
+            return convert.shapes(array, column.name)
+        if word in _BYTES or word in _SHAPES:
+            return convert.binary(array, hexed=kind in _HEXED)
         if word == "bit":
-            width = int("".join(filter(str.isdigit, column.native)) or 1)
-            return convert.bits(array, width, of_bits=kind is Kind.BIT)
-        return convert.year(array) if word == "year" else convert.text(array)
+            return convert.bits(array, column.digits or 1, of_bits=kind is Kind.BIT)
+        if word == "year":
+            return convert.year(array)
+        ascii_only = column.charset == "ascii"
+        return convert.ascii_text(array, column.name) if ascii_only else convert.text(array)
+
+    def _temporal(self, column: Destination, array: pa.Array) -> pa.Array:
+        convert.no_finer(array, column.name, column.digits)
+        if column.word == "time":
+            return convert.text(array)
+        policy = None if self._own else self._infinity
+        return convert.temporal(array, column.name, column.word, policy)
 
     def _labelled(self, column: Destination, array: pa.Array) -> pa.Array:
         self.expected_warnings += convert.check_labels(
@@ -198,15 +219,3 @@ class Encoder:
             many=column.word == "set",
         )
         return array
-
-    def _shape(self, column: Destination, array: pa.Array) -> pa.Array:
-        if self._own or pa.types.is_null(array.type):
-            return _bytes(column.kind, array)
-        return convert.shapes(array, column.name)
-
-
-def _bytes(kind: Kind | None, array: pa.Array) -> pa.Array:
-    is_text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
-    if kind in convert.HEX and is_text:
-        return convert.unhexed(array)
-    return convert.text(array)

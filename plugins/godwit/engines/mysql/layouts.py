@@ -55,7 +55,16 @@ INET6 = 17
 DIGITS = 18  # a decimal's text; ZEROFILL's zeros go
 
 _OLD_DECIMAL, _TINY, _SHORT, _LONG, _FLOAT, _DOUBLE = 0, 1, 2, 3, 4, 5
-_TIMESTAMP, _LONGLONG, _INT24, _DATE, _TIME, _DATETIME, _YEAR, _NEWDATE = 7, 8, 9, 10, 11, 12, 13, 14
+_TIMESTAMP, _LONGLONG, _INT24, _DATE, _TIME, _DATETIME, _YEAR, _NEWDATE = (
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+    13,
+    14,
+)
 _VARCHAR, _BIT, _TIMESTAMP2, _DATETIME2, _TIME2 = 15, 16, 17, 18, 19
 _BLOB_COMPRESSED, _VARCHAR_COMPRESSED = 140, 141
 _VECTOR, _JSON, _NEWDECIMAL, _ENUM, _SET = 242, 245, 246, 247, 248
@@ -112,9 +121,7 @@ def metadata_of(types: bytes, block: bytes) -> list[int]:
 def decimal_bytes(precision: int, scale: int) -> int:
     """How many bytes a packed decimal has."""
     whole = precision - scale
-    return (
-        whole // 9 * 4 + _DIGIT_BYTES[whole % 9] + scale // 9 * 4 + _DIGIT_BYTES[scale % 9]
-    )
+    return whole // 9 * 4 + _DIGIT_BYTES[whole % 9] + scale // 9 * 4 + _DIGIT_BYTES[scale % 9]
 
 
 # -- the binary log
@@ -149,11 +156,8 @@ def log_field(
 ) -> Field:
     """A column of a table map.
 
-    Args:
-        column: as the migration knows it.
-        code, metadata: the table map's type and `metadata_of` it.
-        unsigned, charset_name, labels: of the column at the event's time. The name is the character
-            set's, ``binary`` or None for what has none.
+    `unsigned`, `charset_name` and `labels` are the column's at the event's time; the character set
+    is ``binary`` or None for what has none. `metadata`: see `metadata_of`.
 
     Raises:
         EndpointError: the layout or the character set isn't known.
@@ -288,7 +292,12 @@ def _number(field: Field) -> Field:
 
 
 def _bytes_or_text(
-    field: Field, column: Column, charset_name: str | None, padded: int = 0, *, as_text: bool = False
+    field: Field,
+    column: Column,
+    charset_name: str | None,
+    padded: int = 0,
+    *,
+    as_text: bool = False,
 ) -> Field:
     kind = column.type.kind
     if kind is Kind.GEOMETRY:

@@ -37,6 +37,23 @@ def escaped(column: pa.Array) -> pa.Array:
     return array
 
 
+def literals(column: pa.Array, *, convert: bool) -> pa.Array:
+    """Each value as an SQL literal of bytes (`convert`: that are called UTF-8)."""
+    quoted = pc.replace_substring(escaped(column), b"'", b"\\'")
+    first, last = (b"CONVERT(_binary'", b"' USING utf8mb4)") if convert else (b"_binary'", b"'")
+    ends = (pa.scalar(end, _BYTES) for end in (first, last, b""))
+    before, after, nothing = ends
+    return pc.binary_join_element_wise(before, quoted, after, nothing).fill_null(b"NULL")
+
+
+def bracketed(columns: Sequence[pa.Array]) -> list[bytes]:
+    """Rows of literals, each in brackets."""
+    comma, before, after, nothing = (pa.scalar(sign, _BYTES) for sign in (b",", b"(", b")", b""))
+    rows = pc.binary_join_element_wise(*columns, comma)
+    found: list[bytes] = pc.binary_join_element_wise(before, rows, after, nothing).to_pylist()
+    return found
+
+
 def content(column: pa.Array) -> bytes:
     """All bytes of a text or binary column, one value after the other."""
     _validity, offsets, data = column.buffers()

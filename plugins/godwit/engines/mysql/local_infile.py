@@ -6,7 +6,8 @@ what is no number, and tells it by warnings only. So a warning is an error here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import pymysql
 from pymysql.constants import COMMAND
@@ -21,8 +22,8 @@ _HEADER = 1 << 10
 #: SHOW WARNINGS rows that are looked at.
 _SHOWN = 20
 _TRUNCATED = 1265
-#: The OK packet counts warnings no further.
-_MANY = 65_535
+#: Bytes of an INSERT of many rows.
+INSERT = 1 << 20
 
 
 def available(session: Session) -> bool:
@@ -35,11 +36,18 @@ def packet_limit(session: Session) -> int:
     return int(session.value("SELECT @@max_allowed_packet"))
 
 
-def load_data(session: Session, statement: str, blocks: Iterable[bytes], limit: int) -> int:
-    """Execute a LOAD DATA LOCAL statement and send it these blocks; returns the rows stored.
+class Stored(NamedTuple):
+    """What a statement stored: rows, and how many warnings it gave (65,535 means that or more)."""
 
-    Warnings stay to be looked at by `check_warnings`. When `blocks` raises, the connection is
-    closed: whatever ends the file regularly would make the half a whole.
+    rows: int
+    warnings: int
+
+
+def load_data(session: Session, statement: str, blocks: Iterable[bytes], limit: int) -> Stored:
+    """Execute a LOAD DATA LOCAL statement and send it these blocks.
+
+    When `blocks` raises, the connection is closed: whatever ends the file regularly would make the
+    half a whole.
 
     Raises:
         pymysql.MySQLError: the server refused, or the connection was lost.
@@ -59,65 +67,67 @@ def load_data(session: Session, statement: str, blocks: Iterable[bytes], limit: 
         if session.open:
             session._force_close()
         raise
+    return _answer(session)
+
+
+def _answer(session: Session) -> Stored:
     answer = OKPacketWrapper(session._read_packet())
     session.server_status = answer.server_status
-    return int(answer.affected_rows)
+    return Stored(int(answer.affected_rows), int(answer.warning_count))
 
 
-def check_warnings(session: Session, sent: int, stored: int, expected: int = 0) -> None:
-    """Make sure the last statement stored every row as it was.
+def check_stored(session: Session, stored: Stored, sent: int, expected: int = 0) -> None:
+    """Make sure the statement just executed stored every row as it was.
 
     `expected`: warnings that are meant; they say that data were truncated.
 
     Raises:
         WarnedError: it did not; says what the server said first. The caller rolls back.
     """
-    count = int(session.value("SHOW COUNT(*) WARNINGS"))
-    if count == expected and stored == sent:
+    if stored == (sent, 0) and not expected:
+        return
+    if session.value("SHOW COUNT(*) WARNINGS") == expected and stored.rows == sent:
         return
     told = session.rows(f"SHOW WARNINGS LIMIT {_SHOWN}")
     odd = [row for row in told if not expected or row[1] != _TRUNCATED] or told
-    # A note goes with nearly every warning; what was left out matters more than what was cut.
+    # What was left out matters more than what was cut on the way.
     for level in ("Error", "Warning", "Note"):
         for found, code, message in odd:
             if found == level:
                 raise WarnedError(int(code), str(message))
-    raise WarnedError(1062, f"{sent - stored} of {sent} rows were left out without a warning")
+    raise WarnedError(1062, f"{sent - stored.rows} of {sent} rows were left out")
 
 
 def insert_rows(
-    session: Session, head: str, rows: Iterable[Sequence[bytes]], limit: int,
-    checked: Callable[[int, int], None],
-) -> int:  # fmt: skip
-    """INSERT rows, each a ready list of values in brackets, many by one statement.
+    session: Session, head: str, rows: Iterable[bytes], limit: int
+) -> Iterator[tuple[Stored, int]]:
+    """INSERT rows (lists of values in brackets), many by one statement.
+
+    Yields what each statement stored and how many rows it had; nothing is sent to the session
+    before the caller comes back for the next.
 
     Raises:
         WarnedError: a row alone is larger than what the server accepts.
     """
     first = head.encode()
-    total = size = 0
+    most = min(limit - 1, INSERT)
     pending: list[bytes] = []
-
-    def flush() -> None:
-        session._execute_command(COMMAND.COM_QUERY, first + b",".join(pending))
-        answer = OKPacketWrapper(session._read_packet())
-        session.server_status = answer.server_status
-        checked(len(pending), int(answer.affected_rows))
-        pending.clear()
-
-    for group in rows:
-        for row in group:
-            if len(first) + len(row) + 2 > limit:
-                raise too_large(len(row), limit)
-            if pending and len(first) + size + len(row) + 2 > min(limit, 1 << 20):
-                flush()
-                size = 0
-            pending.append(row)
-            size += len(row) + 1
-            total += 1
+    size = len(first)
+    for row in rows:
+        if len(first) + len(row) > limit - 1:
+            raise too_large(len(row), limit)
+        if pending and size + len(row) + 1 > most:
+            yield _insert(session, first, pending), len(pending)
+            pending, size = [], len(first)
+        pending.append(row)
+        size += len(row) + 1
     if pending:
-        flush()
-    return total
+        yield _insert(session, first, pending), len(pending)
+
+
+def _insert(session: Session, head: bytes, rows: list[bytes]) -> Stored:
+    session._execute_command(COMMAND.COM_QUERY, head + b",".join(rows))
+    return _answer(session)
 
 
 def too_large(size: int, limit: int) -> WarnedError:

@@ -65,7 +65,9 @@ def _database(session: Session, name: str) -> NativeObject:
         (name,),
     )
     charset, collation = row or ("utf8mb4", "utf8mb4_general_ci")
-    text = f"CREATE DATABASE IF NOT EXISTS {quoted(name)} CHARACTER SET {charset} COLLATE {collation}"
+    text = (
+        f"CREATE DATABASE IF NOT EXISTS {quoted(name)} CHARACTER SET {charset} COLLATE {collation}"
+    )
     return NativeObject("database", "", name, (text,), "pre", definition="database")
 
 

@@ -260,6 +260,7 @@ def inline_keys(shape: TableShape) -> frozenset[str]:
     if counter is not None:
         leading = [k for k in shape.keys if k.columns[:1] == (counter,)]
         if not any(k.primary for k in leading):
+            leading.sort(key=lambda k: (not k.unique, len(k.parts), k.name))
             found |= {k.name for k in leading[:1]}
     return frozenset(found)
 
@@ -303,9 +304,11 @@ def _options(text: str) -> tuple[str, str]:
     line = list(tokens(text))
     while place < len(line):
         kind, piece = line[place]
-        if kind == "word" and piece == "PARTITION" and line[place + 2 : place + 3] == [
-            ("word", "BY")
-        ]:
+        if (
+            kind == "word"
+            and piece == "PARTITION"
+            and line[place + 2 : place + 3] == [("word", "BY")]
+        ):
             break
         out += piece
         place += 1

@@ -52,7 +52,8 @@ _ANYTHING = "run the task again; if it stays, look into the server's log"
 _KEY = re.compile(r"^(Duplicate entry )'.*'( for key '[^']*')$", re.DOTALL)
 #: "Incorrect date value: '…' for column `d`.`t`.`c` at row 7", and its like.
 _COLUMN = re.compile(
-    r"^(?P<what>[^'\"]*?)(?:: )?(?:['\"].*['\"])? ?for column (?P<column>.+?)(?: at row (?P<row>\d+))?$",
+    r"^(?P<what>[^'\"]*?)(?:: )?(?:['\"].*['\"])? ?"
+    r"for column (?P<column>.+?)(?: at row (?P<row>\d+))?$",
     re.DOTALL,
 )
 _ROW = re.compile(r" at row (\d+)$")
@@ -64,7 +65,7 @@ _NAMES_ONLY = (
 )
 
 
-class WarnedError(pymysql.err.DataError):
+class WarnedError(pymysql.err.DataError):  # type: ignore[misc]  # the driver has no types
     """A statement that succeeded with warnings: something was left out or bent on the way in.
 
     LOAD DATA LOCAL never fails for a row: it skips duplicates, cuts texts, makes zeros of what is

@@ -1,4 +1,4 @@
-"""SQL text as the server itself writes it (SHOW CREATE …): split, renamed and compared by tokens."""
+"""SQL text as the server writes it (SHOW CREATE …): split, renamed and compared by tokens."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ Token = tuple[str, str]
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """`(kind, text)`: string, name (in backticks), version (a comment's bounds), space, word, other.
-
-    Joining the texts gives the whole back.
+    """`(kind, text)` of each; joining the texts gives the whole back. Kinds: string, name (in
+    backticks), version (a comment's bounds), space, word, other.
     """
     for match in _TOKEN.finditer(text):
         yield match.lastgroup or "other", match.group()
@@ -147,6 +146,8 @@ def canonical(text: str) -> str:
             out.append("utf8mb3" + piece[4:] if _OLD_CHARSET.match(piece) else piece)
         else:
             out.append(piece)
-    return _NOW.sub(lambda m: m[1].upper(), "".join(out)).replace(" USING BTREE", "").replace(
-        " USING HASH", ""
+    return (
+        _NOW.sub(lambda m: m[1].upper(), "".join(out))
+        .replace(" USING BTREE", "")
+        .replace(" USING HASH", "")
     )

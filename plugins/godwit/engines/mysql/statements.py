@@ -23,7 +23,8 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _WORDS_BEFORE_NAME = frozenset(
-    "LOW_PRIORITY DELAYED HIGH_PRIORITY IGNORE INTO ONLINE IF NOT EXISTS TABLE TABLES".split()
+    {"LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO", "ONLINE"}
+    | {"IF", "NOT", "EXISTS", "TABLE", "TABLES"}
 )
 #: Statements that change rows. In ROW format the log never has them as text.
 _ROWS = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE", "LOAD", "CALL", "WITH"})
@@ -41,6 +42,11 @@ _UNTOLD = {
 }
 #: How gh-ost, pt-online-schema-change, LHM and others name the copy that takes a table's place.
 _SHADOWS = ("_{}_gho", "_{}_new", "_{}_ghost", "lhmn_{}", "__osc_new_{}", "_vt_vrp_{}")
+
+
+_AS_TEXT = (
+    "its rows were changed by a statement that the log holds as text (binlog_format was not ROW)"
+)
 
 
 @dataclass(frozen=True)
@@ -77,32 +83,41 @@ class Meaning:
     Attributes:
         stages: truncations and changed shapes.
         altered: captured tables whose columns may have changed; the next table map tells.
-        rows_of: a captured table, or a database of some, whose rows it may have changed as text.
     """
 
     stages: tuple[Truncation | ShapeChange, ...] = ()
     altered: tuple[TableName, ...] = ()
-    rows_of: str = ""
 
 
 NOTHING = Meaning()
 
 
 class Statements:
-    """Reads statements. `folded`: the server compares names of tables without case."""
+    """Reads statements.
 
-    def __init__(self, tables: Collection[TableName], *, folded: bool) -> None:
+    Args:
+        tables: that are captured.
+        folded: the server compares names of tables without case.
+        plain: whether a table that is not captured is none but itself: no view, no triggers.
+    """
+
+    def __init__(
+        self,
+        tables: Collection[TableName],
+        *,
+        folded: bool = False,
+        plain: Callable[[TableName], bool] = lambda _: True,
+    ) -> None:
         self._fold: Callable[[str], str] = str.lower if folded else str
         self._tables = {self._key(t): t for t in tables}
-        self._databases = {self._fold(t.schema) for t in tables}
-        self._mentions = {t.name.lower() for t in tables}
+        self._plain = plain
 
     def _key(self, name: TableName) -> tuple[str, str]:
         return self._fold(name.schema), self._fold(name.name)
 
     def meaning(self, text: str, database: str) -> Meaning:
         """What the statement means for the captured tables."""
-        head = tokens(text[:200], 12)
+        head = tokens(text, 12)
         first = head[0].word if head else ""
         if first in {"TRUNCATE", "DROP", "RENAME", "ALTER", "CREATE"}:
             return self._definition(first, tokens(text), database)
@@ -237,26 +252,38 @@ class Statements:
         return Meaning(altered=(table,))
 
     def _rows(self, found: list[Token], database: str) -> Meaning:
+        """Rows that a statement changed while the log holds only its text."""
         first = found[0].word
-        if first in {"INSERT", "REPLACE"}:
-            name, _ = _name(found, _behind(found, 1), database)
-            if name is not None:
-                return Meaning(rows_of=self._written(name))
-        if first == "DELETE" and len(found) > 1 and found[1].word == "FROM":
+        name, p = None, len(found)
+        if first in {"INSERT", "REPLACE", "UPDATE"}:
+            name, p = _name(found, _behind(found, 1), database)
+        elif first == "DELETE" and len(found) > 1 and found[1].word == "FROM":
             name, p = _name(found, 2, database)
             table = self._captured(name)
             if table is not None and p >= len(found):
                 # A MEMORY table is empty after a restart; the server tells it like this.
                 return Meaning((Truncation((table,)),))
-        if self._fold(database) in self._databases:
-            return Meaning(rows_of=database)
-        named = (t.name for t in found if t.name)
-        mentioned = next((n for n in named if n.lower() in self._mentions), "")
-        return Meaning(rows_of=mentioned)
+        elif first == "LOAD":
+            at = next((i for i, t in enumerate(found) if t.word == "TABLE"), len(found))
+            name, p = _name(found, at + 1, database)
+        exact = first in {"INSERT", "REPLACE", "LOAD"} or (
+            p < len(found) and found[p].word in {"SET", "WHERE", "ORDER", "LIMIT"}
+        )
+        concerned = self._concerned(found, name if exact else None, database)
+        return Meaning(tuple(ShapeChange(t, _AS_TEXT) for t in concerned))
 
-    def _written(self, name: TableName) -> str:
-        """Also another table of a captured database: it may have triggers."""
-        return str(name) if self._fold(name.schema) in self._databases else ""
+    def _concerned(
+        self, found: list[Token], target: TableName | None, database: str
+    ) -> list[TableName]:
+        if target is not None:
+            table = self._captured(target)
+            if table is not None:
+                return [table]
+            if self._plain(target):
+                return []
+        mentioned = {self._fold(t.name) for t in found if t.name}
+        here = self._fold(database if target is None else target.schema)
+        return [t for key, t in self._tables.items() if key[0] == here or key[1] in mentioned]
 
 
 def _behind(found: list[Token], p: int) -> int:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import pymysql
 
 from godwit.engines.mysql.apply_sql import Facts, RowsSql, TableSql, read_facts
 from godwit.engines.mysql.connection import Session
+from godwit.engines.mysql.encode import Destination, Encoder, arriving_kinds
 from godwit.engines.mysql.names import quoted
-from godwit.engines.mysql.refusals import WarnedError, refusal
+from godwit.engines.mysql.refusals import refusal
 from godwit.engines.mysql.rows import batch_of, cut_rows, numbered, renamed, take_rows
+from godwit.engines.mysql.write import load_rows
 from godwit.errors import ApplyError
 from godwit.model.catalog import TableName
-from godwit.model.changes import KeyMove, Payload, TableChanges
+from godwit.model.changes import Format, KeyMove, Payload, TableChanges
 from godwit.model.mapping import TableMapping
 from godwit.protocols import Reselect
 
@@ -68,11 +71,18 @@ def ends_transaction(error: Exception) -> bool:
 class TableWriter:
     """One target table in one session."""
 
-    def __init__(self, session: Session, mapping: TableMapping, reselect: Reselect) -> None:
+    def __init__(
+        self,
+        session: Session,
+        mapping: TableMapping,
+        format: Format,
+        reselect: Reselect,
+        settings: Mapping[str, Any],
+    ) -> None:
         self.mapping = mapping
         self.target = mapping.target
         self.session = session
-        self._reselect = reselect
+        self._format, self._reselect, self._settings = format, reselect, settings
         self._facts: Facts | None = None
         self._facts_at = 0.0
         self._statements: dict[tuple[tuple[str, ...], str], TableSql] = {}
@@ -80,6 +90,7 @@ class TableWriter:
         #: Stages that may hold rows, with the most rows they may hold.
         self._used: dict[TableName, int] = {}
         self._groups: dict[TableSql, RowsSql] = {}
+        self._encoders: dict[tuple[str, ...], Encoder] = {}
 
     @property
     def keyed(self) -> bool:
@@ -116,6 +127,7 @@ class TableWriter:
             self._check_columns(facts)
             if self._facts is not None and replace(facts, rows=0) != replace(self._facts, rows=0):
                 self._statements.clear()
+                self._encoders.clear()
             self._facts, self._facts_at = facts, now
         return self._facts
 
@@ -201,15 +213,26 @@ class TableWriter:
         Raises:
             WarnedError: a row would have been left out or bent; the caller rolls back.
         """
-        self._check_nulls(payload)
-        load_rows(self.session, table, payload.columns, batch_of(payload), self._types(payload))
+        columns = payload.columns
+        encoder = self._encoders.get(columns)
+        if encoder is None:
+            encoder = self._encoders[columns] = self._encoder(columns)
+        load_rows(self.session, table, encoder, [batch_of(payload)])
 
-    def _check_nulls(self, payload: Payload) -> None:
-        """A NULL becomes a counter's next number or the time of day where none is allowed."""
-        for name, array in zip(payload.columns, batch_of(payload).columns, strict=True):
+    def _encoder(self, columns: tuple[str, ...]) -> Encoder:
+        kinds = arriving_kinds(self.mapping)
+        made = []
+        for name in columns:
             column = self.facts.columns.get(name.lower())
-            if array.null_count and column is not None and not column.nullable:
-                raise WarnedError(1048, f"Column '{name}' cannot be null")
+            if column is None:  # the number of a staged row
+                made.append(Destination(name, "int unsigned", nullable=False))
+            else:
+                made.append(
+                    Destination(
+                        name, column.native, column.charset, column.nullable, kinds.get(name)
+                    )
+                )
+        return Encoder(made, self._format, self._settings)
 
     # -- net changes
 

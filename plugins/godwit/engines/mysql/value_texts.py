@@ -25,7 +25,7 @@ def decimal_text(packed: bytes, precision: int, scale: int) -> bytes:
     return (("-" if negative else "") + text).encode()
 
 
-def _digits(body: bytes, p: int, groups: list[int]) -> tuple[str, int]:
+def _digits(body: bytes | bytearray, p: int, groups: list[int]) -> tuple[str, int]:
     text = ""
     for digits in groups:
         if not digits:
@@ -44,7 +44,7 @@ def fraction_text(micros: int, digits: int) -> str:
 
 
 def duration_text(micros: int, digits: int) -> bytes:
-    """``-838:59:59.123``"""
+    """E.g. ``-838:59:59.123``."""
     sign = "-" if micros < 0 else ""
     seconds, rest = divmod(abs(micros), _SECOND)
     hours, seconds = divmod(seconds, 3600)
@@ -72,7 +72,7 @@ def uuid_text(value: bytes) -> bytes:
 
 
 def inet4_text(value: bytes) -> bytes:
-    """``10.1.2.3``"""
+    """E.g. ``10.1.2.3``."""
     return ".".join(map(str, value.ljust(4, b"\0"))).encode()
 
 

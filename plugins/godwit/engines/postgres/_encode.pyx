@@ -57,13 +57,13 @@ cdef inline bint digit(uint8_t c) noexcept nogil:
     return 0x30 <= c <= 0x39
 
 
-cdef inline int nibble(uint8_t c) noexcept nogil:
-    if 0x30 <= c <= 0x39:
-        return c - 0x30
-    c |= 0x20
-    if 0x61 <= c <= 0x66:
-        return c - 0x57
-    return -1
+#: What a hex digit stands for; more than 15: it isn't one.
+cdef uint8_t[256] nibbles
+for _i in range(256):
+    nibbles[_i] = 255
+for _i in range(16):
+    nibbles[ord("0123456789abcdef"[_i])] = _i
+    nibbles[ord("0123456789ABCDEF"[_i])] = _i
 
 
 cdef place number_head(
@@ -148,38 +148,29 @@ cdef place numeric(place out, const uint8_t* s, Py_ssize_t size) noexcept nogil:
 
 cdef place unhexed(place out, const uint8_t* s, Py_ssize_t size) noexcept nogil:
     cdef Py_ssize_t i
-    cdef int high, low
+    cdef uint8_t high, low, odd = 0
     if size & 1:
         return NULL
     for i in range(0, size, 2):
-        high = nibble(s[i])
-        low = nibble(s[i + 1])
-        if high < 0 or low < 0:
-            return NULL
+        high = nibbles[s[i]]
+        low = nibbles[s[i + 1]]
+        odd |= high | low
         out[0] = <uint8_t>(high << 4 | low)
         out += 1
-    return out
+    return NULL if odd > 15 else out
 
 
 cdef place uuid(place out, const uint8_t* s, Py_ssize_t size) noexcept nogil:
-    cdef int i, high, low
-    if size != 36:
+    if size != 36 or s[8] != 0x2D or s[13] != 0x2D or s[18] != 0x2D or s[23] != 0x2D:
         return NULL
-    out = put4(out, 16)
-    i = 0
-    while i < 36:
-        if i == 8 or i == 13 or i == 18 or i == 23:
-            if s[i] != 0x2D:
-                return NULL
-            i += 1
-        high = nibble(s[i])
-        low = nibble(s[i + 1])
-        if high < 0 or low < 0:
-            return NULL
-        out[0] = <uint8_t>(high << 4 | low)
-        out += 1
-        i += 2
-    return out
+    out = unhexed(put4(out, 16), s, 8)
+    if out != NULL:
+        out = unhexed(out, s + 9, 4)
+    if out != NULL:
+        out = unhexed(out, s + 14, 4)
+    if out != NULL:
+        out = unhexed(out, s + 19, 4)
+    return unhexed(out, s + 24, 12) if out != NULL else NULL
 
 
 cdef place bits(place out, const uint8_t* s, Py_ssize_t size) noexcept nogil:

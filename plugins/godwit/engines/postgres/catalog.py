@@ -10,7 +10,9 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.rows import dict_row
 
+from godwit.engines.postgres.catalog_keys import Attached, read_attached
 from godwit.engines.postgres.datatypes import PgType, byte_equal, datatype, native_safe
+from godwit.engines.postgres.objects_shapes import TableShape
 from godwit.model.catalog import Catalog, Column, Key, NativeObject, Part, Table, TableName
 
 Connection = psycopg.Connection[Any]
@@ -112,6 +114,15 @@ LEFT JOIN pg_range r ON t.oid IN (r.rngtypid{multirange})
 WHERE coalesce(c.relkind, 'c') = 'c' AND coalesce(xc.relkind, 'c') = 'c'
 """
 
+#: Kinds of objects that no engine but this one knows how to make.
+_OTHERS = frozenset(
+    {"extension", "collation", "composite type", "domain", "range", "sequence", "function"}
+    | {"procedure", "aggregate", "exclusion constraint", "statistics", "view", "rule", "trigger"}
+    | {"materialized view", "policy", "row security", "event trigger", "operator", "cast"}
+    | {"text search configuration", "text search dictionary", "publication", "foreign table"}
+)
+#: A column whose default takes the next value of a sequence.
+_NUMBERED = "by a sequence"
 _IDENTITIES = {"a": "always", "d": "by default"}
 MULTIRANGES_SINCE = 140000
 
@@ -132,6 +143,7 @@ class _Found:
     leaves: dict[int, list[Row]] = field(default_factory=lambda: defaultdict(list))
     sizes: dict[int, Row] = field(default_factory=dict)
     comments: dict[int, str] = field(default_factory=dict)
+    attached: Attached = field(default_factory=Attached)
 
 
 def read_catalog(conn: Connection, wanted: Wanted, objects: bool = False) -> Catalog:  # noqa: FBT001, FBT002
@@ -148,7 +160,22 @@ def read_catalog(conn: Connection, wanted: Wanted, objects: bool = False) -> Cat
 
         native = read_objects(conn, [r["oid"] for r in relations], wanted)
     version = str(conn.info.server_version)
-    return Catalog(engine=ENGINE_NAME, version=version, tables=tables, objects=native)
+    others = tuple(_others(native))
+    return Catalog(ENGINE_NAME, version, tables, native, others=others)
+
+
+def _others(objects: Iterable[NativeObject]) -> Iterable[tuple[str, str]]:
+    """Objects that tables of another engine don't come with."""
+    owned = {
+        sequence
+        for thing in objects
+        if isinstance(thing, TableShape)
+        for sequence, _ in thing.owned
+    }
+    for thing in objects:
+        name = TableName(thing.schema, thing.name)
+        if thing.kind in _OTHERS and not (thing.kind == "sequence" and name in owned):
+            yield thing.kind, f"{thing.schema}.{thing.name}" if thing.schema else thing.name
 
 
 def read_types(conn: Connection) -> dict[int, PgType]:
@@ -182,6 +209,7 @@ def _read(conn: Connection, relations: Sequence[Row]) -> _Found:
         oids=oids,
     )
     found.comments = {row["oid"]: row["description"] for row in comments}
+    found.attached = read_attached(conn, oids)
     return found
 
 
@@ -194,13 +222,18 @@ def _column(row: Row, types: Mapping[int, PgType]) -> Column:
         nullable=row["nullable"],
         default=None if generated else row["expression"],
         generated=row["expression"] if generated else None,
-        identity=_IDENTITIES.get(row["identity"]),
+        identity=_IDENTITIES.get(row["identity"]) or _numbered(row, generated=generated),
         comment=row["comment"],
         native_safe=native_safe(types, row["type"]),
         byte_equal=byte_equal(
             types, row["type"], row["typmod"], deterministic=row["deterministic"]
         ),
     )
+
+
+def _numbered(row: Row, *, generated: bool) -> str | None:
+    given = not generated and (row["expression"] or "").startswith("nextval(")
+    return _NUMBERED if given else None
 
 
 def _table(relation: Row, found: _Found) -> Table:
@@ -222,6 +255,9 @@ def _table(relation: Row, found: _Found) -> Table:
         parts=parts,
         incarnation=f"{relation['database']}.{oid}",
         comment=found.comments.get(oid),
+        indexes=tuple(found.attached.indexes.get(oid, ())),
+        foreign_keys=tuple(found.attached.foreign_keys.get(oid, ())),
+        checks=tuple(found.attached.checks.get(oid, ())),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from godwit.engines.postgres.connection import Connector
 from godwit.engines.postgres.datatypes import Choices
 from godwit.engines.postgres.ddl_foreign_names import Names, shortened
 from godwit.engines.postgres.ddl_foreign_table import TablePlan
-from godwit.engines.postgres.ddl_trial import Refusal, trial_schemas, tried
+from godwit.engines.postgres.ddl_trial import NO_TABLE, Refusal, trial_schemas, tried
 from godwit.engines.postgres.names import canonical, quoted
 from godwit.engines.postgres.objects_keys import NOT_VALID, IndexShape
 from godwit.engines.postgres.objects_shapes import TableShape
@@ -102,7 +102,8 @@ def _refused(connector: Connector, cause: psycopg.Error) -> EndpointError:
 
 
 def _finding(refusal: Refusal) -> Finding:
-    return Finding(refusal.code, Severity.WARNING, refusal.subject, refusal.reason, refusal.hint)
+    severity = Severity.ERROR if refusal.code == NO_TABLE else Severity.WARNING
+    return Finding(refusal.code, severity, refusal.subject, refusal.reason, refusal.hint)
 
 
 def _others(catalog: Catalog) -> Iterable[Finding]:
@@ -147,11 +148,12 @@ def _foreign_keys(
     """Foreign keys, in the server's own words, between tables that are mapped."""
     by_source = {m.source.name: m for m in mappings}
     uniques = [o for o in objects if isinstance(o, IndexShape) and o.unique and not o.partial]
+    shapes = {TableName(o.schema, o.name): o for o in objects if isinstance(o, TableShape)}
     made, findings = [], []
     for mapping in mappings:
         for key in mapping.source.foreign_keys:
             referenced = by_source.get(key.referenced)
-            reason = _obstacle(mapping, key, referenced)
+            reason = _obstacle(mapping, key, referenced) or _unlike(mapping, key, by_source, shapes)
             index = None
             if referenced is not None and not reason:
                 wanted = sorted(referenced.target_names[c] for c in key.referenced_columns)
@@ -173,6 +175,23 @@ def _obstacle(mapping: TableMapping, key: ForeignKey, referenced: TableMapping |
     gone = [c for c in key.columns if c not in mapping.target_names]
     gone += [c for c in key.referenced_columns if c not in referenced.target_names]
     return f"it uses column {', '.join(gone)}, which the target does not have" if gone else ""
+
+
+def _unlike(
+    mapping: TableMapping,
+    key: ForeignKey,
+    by_source: Mapping[TableName, TableMapping],
+    shapes: Mapping[TableName, TableShape],
+) -> str:
+    """Types of one's own (enums) are equal to themselves only."""
+    other = by_source[key.referenced]
+    types = {t: {c.name: c.type for c in shapes[t].columns} for t in (mapping.target, other.target)}
+    for here, there in zip(key.columns, key.referenced_columns, strict=True):
+        one = types[mapping.target].get(mapping.target_names[here], "")
+        two = types[other.target].get(other.target_names[there], "")
+        if one != two and "." in one + two:
+            return f"{here} is {one}, but {there} is {two}"
+    return ""
 
 
 def _unique_over(

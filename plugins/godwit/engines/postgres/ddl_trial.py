@@ -17,12 +17,14 @@ import psycopg
 from godwit.engines.postgres.catalog import Connection, fetch
 from godwit.engines.postgres.names import canonical, quoted
 from godwit.engines.postgres.objects import read_objects
-from godwit.engines.postgres.objects_shapes import ColumnShape
+from godwit.engines.postgres.objects_shapes import ColumnShape, TableShape
 from godwit.model.catalog import NativeObject, TableName
 
 #: Every object made is a lock held to the end of the transaction.
 TABLES_AT_ONCE = 100
 TRIAL_SCHEMA = "godwit_trial"
+#: The code of a table that cannot be made at all.
+NO_TABLE = "table-not-converted"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,12 @@ class Draft:
         lines = ", ".join(column.line() for column in columns)
         return f"CREATE TABLE {quoted(*self.name)} ({lines})"
 
+    def hopeless(self) -> TableShape:
+        """The table as it would have been: making it fails, with the server's words."""
+        schema, name = self.name
+        shape = TableShape("table", schema, name, (), "pre", self.name, columns=self.columns)
+        return replace(shape, root=self.name).rendered()
+
 
 def trial_schemas(conn: Connection, schemas: Sequence[str]) -> dict[str, str]:
     """A name for the trial of each schema: no other session's, and none that needs quotes."""
@@ -91,25 +99,30 @@ def tried(
     `schemas`: real name → the trial's. Nothing is left behind.
 
     Raises:
-        psycopg.Error: a table as such cannot be made, or the login may not make a schema.
+        psycopg.Error: the login may not make a schema.
     """
     objects: list[NativeObject] = []
     refusals: list[Refusal] = []
-    seen: set[str] = set()
+    move = _Move.to(conn, schemas)
     for start in range(0, len(drafts), TABLES_AT_ONCE):
-        some = drafts[start : start + TABLES_AT_ONCE]
         with conn.transaction(force_rollback=True):
             for name in schemas.values():
                 conn.execute(f"CREATE SCHEMA {quoted(name)}".encode())
-            for draft in some:
-                refusals += _make(conn, draft)
-            for thing in _read(conn, list(schemas.values())):
-                moved = _Move.to(conn, schemas)(thing)
-                if thing.kind != "schema" or moved.name not in seen:
-                    objects.append(moved)
-                if thing.kind == "schema":
-                    seen.add(moved.name)
-    return objects, refusals
+            for draft in drafts[start : start + TABLES_AT_ONCE]:
+                refused = list(_make(conn, draft))
+                refusals += refused
+                if any(r.code == NO_TABLE for r in refused):
+                    objects.append(move(draft.hopeless()))
+            objects += [move(thing) for thing in _read(conn, list(schemas.values()))]
+    return _once(objects), refusals
+
+
+def _once(objects: Sequence[NativeObject]) -> list[NativeObject]:
+    """Without the schemas that several rounds have brought."""
+    found: dict[tuple[str, str, str], NativeObject] = {}
+    for thing in objects:
+        found.setdefault((thing.kind, thing.schema, thing.name), thing)
+    return list(found.values())
 
 
 def _read(conn: Connection, schemas: Sequence[str]) -> tuple[NativeObject, ...]:
@@ -124,14 +137,19 @@ def _read(conn: Connection, schemas: Sequence[str]) -> tuple[NativeObject, ...]:
 
 def _make(conn: Connection, draft: Draft) -> Iterator[Refusal]:
     """The table with all that the server accepts of it."""
-    for statement in draft.before:
-        conn.execute(statement.encode())
+    reason = _error(conn, "; ".join(draft.before))
+    if reason is not None:
+        yield Refusal(f"table {draft.label}", reason, NO_TABLE, "change the table on the source")
+        return
     all_of_it = [draft.create(draft.columns), *(piece.statement for piece in draft.pieces)]
     if _error(conn, "; ".join(all_of_it)) is None:
         return
     columns, refusals = _columns(conn, draft)
     yield from refusals
-    conn.execute(draft.create(columns).encode())
+    reason = _error(conn, draft.create(columns))
+    if reason is not None:
+        yield Refusal(f"table {draft.label}", reason, NO_TABLE, "change the table on the source")
+        return
     if _error(conn, "; ".join(piece.statement for piece in draft.pieces)) is None:
         return
     for piece in draft.pieces:

@@ -35,26 +35,28 @@ def _of_table(mapping: TableMapping, enums: str) -> Iterator[Doubt]:
     source = mapping.source
     long = _long_keys(source)
     for target in mapping.columns:
-        if target.source is None or target.expression or target.type or target.mask:
-            continue
-        column = source.column(target.source)
-        if column.type.kind in _TEXTS:
-            yield from _of_text(source.name, column)
-        if column.type.kind in _DATES:
-            yield from _of_date(source.name, column)
-        if column.type.kind is Kind.ENUM and enums != "text" and "" not in column.type.labels:
-            outcome = "the row is refused: it is no label of the type"
-            hint = "set enum: text at the target, or mend the rows on the source"
-            yield Doubt(
-                source.name, column.name, Test.EMPTY_LABEL, (), outcome, lossy=False, hint=hint
-            )
-        if column.name in long:
-            outcome = f"the key or index cannot hold more than {MAX_ENTRY_BYTES} bytes"
-            limits = (str(MAX_ENTRY_BYTES // _width(column)),)
-            hint = "shorten the values, or leave the key out and make another one"
-            yield Doubt(
-                source.name, column.name, Test.LENGTH, limits, outcome, lossy=False, hint=hint
-            )
+        if target.source is not None and target.plain:
+            column = source.column(target.source)
+            yield from column_doubts(source.name, column, enums, key=column.name in long)
+
+
+def column_doubts(
+    table: TableName, column: Column, enums: str = "type", *, key: bool = False
+) -> Iterator[Doubt]:
+    """What a column may hold that PostgreSQL's cannot; `key`: of a key or index."""
+    if column.type.kind in _TEXTS:
+        yield from _of_text(table, column)
+    if column.type.kind in _DATES:
+        yield from _of_date(table, column)
+    if column.type.kind is Kind.ENUM and enums != "text" and "" not in column.type.labels:
+        outcome = "the row is refused: it is no label of the type"
+        hint = "set enum: text at the target, or mend the rows on the source"
+        yield Doubt(table, column.name, Test.EMPTY_LABEL, (), outcome, lossy=False, hint=hint)
+    if key:
+        outcome = f"the key or index cannot hold more than {MAX_ENTRY_BYTES} bytes"
+        limits = (str(MAX_ENTRY_BYTES // _width(column)),)
+        hint = "shorten the values, or leave the key out and make another one"
+        yield Doubt(table, column.name, Test.LENGTH, limits, outcome, lossy=False, hint=hint)
 
 
 def _of_text(table: TableName, column: Column) -> Iterator[Doubt]:

@@ -91,7 +91,8 @@ def _booleans(text: pa.Array) -> pa.Array:
 
 
 def _bytes(text: pa.Array) -> pa.Array:
-    return unhex(pc.binary_slice(text.cast(pa.binary()), 2))
+    # Without an end the slice overflows, depending on the number of rows.
+    return unhex(pc.binary_slice(text.cast(pa.binary()), 2, (1 << 31) - 1))
 
 
 _CANONICAL: dict[Kind, Callable[[pa.Array], pa.Array]] = {

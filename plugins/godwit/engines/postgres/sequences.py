@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import groupby
 
 import psycopg
@@ -165,9 +166,13 @@ def _fed_columns(
 
 
 def _extreme(session: Session, table: TableName, column: str, *, up: bool) -> int | None:
-    """The largest (smallest) value of an integer column; None for others and for empty tables."""
+    """The largest (smallest) value of a column of whole numbers; None for others and for empty
+    tables.
+    """
+    # A counter of 64 bits without a sign feeds a numeric column.
     kind = session.execute(
-        "SELECT a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)"
+        "SELECT a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype,"
+        " 'numeric'::regtype)"
         " FROM pg_attribute a WHERE a.attrelid = to_regclass(%s) AND a.attname = %s",
         [sql.Identifier(*table).as_string(session), column],
     ).fetchone()
@@ -178,7 +183,8 @@ def _extreme(session: Session, table: TableName, column: str, *, up: bool) -> in
             sql.SQL("max" if up else "min"), sql.Identifier(column), sql.Identifier(*table)
         )
     ).fetchone()
-    return row[0] if row else None
+    value = Decimal(row[0]) if row and row[0] is not None else None
+    return int(value) if value is not None and value.is_finite() else None
 
 
 def _counter(

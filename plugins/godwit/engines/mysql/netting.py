@@ -1,0 +1,191 @@
+"""Net changes of a batch: at most one per row identity, found by the key's exact stored bytes.
+
+Two keys that a collation holds equal have different bytes here. That is right as long as deletes
+are applied before updates and inserts: 'a' changed to 'A' is a delete and an insert.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from godwit.engines.mysql.events import DELETE, UPDATE, WRITE
+from godwit.engines.mysql.relations import Plan
+from godwit.model.changes import Payload, ShapeChange, Stage, TableChanges, Truncation
+
+
+@dataclass(slots=True, eq=False)
+class Images:
+    """Row images of one event: `kind` is one of WRITE, UPDATE, DELETE."""
+
+    plan: Plan
+    kind: int
+    before: bytes
+    after: bytes
+    data: bytes
+
+
+Operation = Images | Truncation | ShapeChange
+
+
+def net_stages(operations: Iterable[Operation]) -> tuple[tuple[Stage, ...], int, int]:
+    """The stages that the operations come to, how many rows they changed, and their bytes."""
+    stages: list[Stage] = []
+    changes = size = 0
+    tables: dict[object, list[Images]] = {}
+    for operation in operations:
+        if not isinstance(operation, Images):
+            changes += _flush(tables, stages)
+            stages.append(operation)
+            continue
+        size += len(operation.data)
+        gathered = tables.get(operation.plan.table)
+        if gathered is None:
+            tables[operation.plan.table] = [operation]
+            continue
+        first = gathered[0]
+        if first.plan is not operation.plan or (first.before, first.after) != (
+            operation.before,
+            operation.after,
+        ):
+            # The table was altered in between, or its images are laid out in another way.
+            changes += _flush(tables, stages)
+            tables[operation.plan.table] = [operation]
+            continue
+        gathered.append(operation)
+    changes += _flush(tables, stages)
+    return tuple(stages), changes, size
+
+
+def _flush(tables: dict[object, list[Images]], stages: list[Stage]) -> int:
+    changes = 0
+    for gathered in tables.values():
+        table = _Table(gathered[0])
+        for kind, data in _runs(gathered):
+            changes += table.add(kind, data)
+        stages.append(table.net())
+    tables.clear()
+    return changes
+
+
+def _runs(gathered: Sequence[Images]) -> Iterable[tuple[int, bytes]]:
+    """Events of one kind that follow each other, together."""
+    kind, parts = gathered[0].kind, []
+    for images in gathered:
+        if images.kind != kind:
+            yield kind, b"".join(parts)
+            kind, parts = images.kind, []
+        parts.append(images.data)
+    yield kind, b"".join(parts)
+
+
+class _Table:
+    """Net changes of one table. Rows are positions in `buffer`; those deleted are inverted."""
+
+    def __init__(self, images: Images) -> None:
+        plan = images.plan
+        assert plan.decoder is not None
+        assert plan.table is not None
+        self.plan, self.decoder, self.table = plan, plan.decoder, plan.table
+        self.before, self.after = images.before, images.after
+        self.buffer = bytearray()
+        self.rows: dict[bytes, int] = {}
+        self.fresh: set[bytes] = set()
+        self.counts: dict[bytes, int] = {}
+        self.places: dict[bytes, int] = {}
+
+    def add(self, kind: int, data: bytes) -> int:
+        """Take images in; returns how many rows they change."""
+        begin = len(self.buffer)
+        self.buffer += data
+        masks = (self.before, self.after) if kind == UPDATE else (self.after,)
+        starts = self.decoder.split(self.buffer, begin, len(self.buffer), masks)
+        if not self.plan.identity:
+            self._count(kind, starts)
+        elif kind == UPDATE:
+            self._update(starts)
+        else:
+            keys = self.decoder.keys(self.buffer, starts, self.plan.identity, self.after)
+            if kind == WRITE:
+                self.fresh.update(key for key in keys if key not in self.rows)
+                self.rows.update(zip(keys, starts, strict=True))
+            else:
+                self.rows.update((key, ~p) for key, p in zip(keys, starts, strict=True))
+        return len(starts) // 2 if kind == UPDATE else len(starts)
+
+    def _update(self, starts: array[int]) -> None:
+        rows, fresh, identity = self.rows, self.fresh, self.plan.identity
+        befores, afters = starts[0::2], starts[1::2]
+        old = self.decoder.keys(self.buffer, befores, identity, self.before)
+        new = self.decoder.keys(self.buffer, afters, identity, self.after)
+        if old == new:
+            rows.update(zip(new, afters, strict=True))
+            return
+        for before, after, p, q in zip(old, new, befores, afters, strict=True):
+            if before != after:
+                rows[before] = ~p
+                if after not in rows:
+                    fresh.add(after)
+            rows[after] = q
+
+    def _count(self, kind: int, starts: array[int]) -> None:
+        """Rows without identity: how many more or fewer there are of each."""
+        ends = [*starts[1:], len(self.buffer)]
+        view = memoryview(self.buffer)
+        for i, (begin, end) in enumerate(zip(starts, ends, strict=True)):
+            gone = kind == DELETE or (kind == UPDATE and i % 2 == 0)
+            image = bytes(view[begin:end])
+            self.counts[image] = self.counts.get(image, 0) + (-1 if gone else 1)
+            self.places[image] = begin
+        view.release()
+
+    def net(self) -> TableChanges:
+        """What it comes to."""
+        if not self.plan.identity:
+            return self._net_counts()
+        fresh = self.fresh
+        inserts, updates, deletes, cancelled = (array("q") for _ in range(4))
+        for key, place in self.rows.items():
+            if place >= 0:
+                (inserts if key in fresh else updates).append(place)
+            else:
+                (cancelled if key in fresh else deletes).append(~place)
+        identity = self.plan.identity
+        changed = self._payload(updates, self.after, self.plan.columns)
+        return TableChanges(
+            self.table,
+            inserts=self._payload(inserts, self.after, self.plan.columns),
+            updates=(changed,) if changed else (),
+            deletes=self._payload(deletes, self.before, identity),
+            cancelled=self._payload(cancelled, self.before, identity),
+        )
+
+    def _net_counts(self) -> TableChanges:
+        more, fewer = array("q"), array("q")
+        for image, count in self.counts.items():
+            (more if count > 0 else fewer).extend([self.places[image]] * abs(count))
+        return TableChanges(
+            self.table,
+            inserts=self._payload(more, self.after, self.plan.columns),
+            deletes=self._payload(fewer, self.after, self.plan.columns),
+        )
+
+    def _payload(
+        self, places: array[int], present: bytes, columns: tuple[str, ...]
+    ) -> Payload | None:
+        if not places:
+            return None
+        batch = self.decoder.images(self.buffer, places, present, columns)
+        return Payload(columns, len(places), self._sorted(batch))
+
+    def _sorted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """By key: targets write neighbours together."""
+        identity = self.plan.identity
+        if not identity or batch.num_rows < 2:
+            return batch
+        order = pc.sort_indices(batch, sort_keys=[(c, "ascending") for c in identity])
+        return batch.take(order)
