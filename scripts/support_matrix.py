@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,24 +14,40 @@ from psycopg.types.multirange import MultirangeInfo
 from psycopg.types.range import RangeInfo
 
 from godwit.engines import engines
+from godwit.engines.mysql.datatypes import datatype as mysql_datatype
+from godwit.engines.mysql.datatypes import spelling as mysql_spelling
+from godwit.engines.mysql.ddl_foreign_types import INDEX_BYTES
+from godwit.engines.mysql.doubts_target import doubts as mysql_doubts
 from godwit.engines.postgres.checks import OLDEST_VERSION
 from godwit.engines.postgres.datatypes import (
     FIRST_USER_OID,
     HEADER,
+    Choices,
     PgType,
     Types,
     byte_equal,
     datatype,
     native_safe,
 )
+from godwit.engines.postgres.datatypes import spelling as postgres_spelling
+from godwit.engines.postgres.ddl_foreign import SETTINGS
 from godwit.engines.postgres.ddl_versions import newer_objects
+from godwit.engines.postgres.doubts import doubts as postgres_doubts
+from godwit.model.catalog import Catalog, Column, Table, TableName
 from godwit.model.datatypes import DataType, Kind
+from godwit.model.doubts import Doubt
+from godwit.model.mapping import ColumnMapping, TableMapping
 from godwit.protocols import Abilities
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "support-matrix.md"
 
 NEWEST_VERSION = 18
+#: As people write them, by engine.
+VERSIONS = {
+    "postgres": f"{OLDEST_VERSION // 10000} to {NEWEST_VERSION}",
+    "mysql": "MySQL 5.7 to 9, MariaDB 10.5 to 11",
+}
 #: No column can have these types.
 PSEUDO = {"record"}
 #: A declared length or precision, where it changes the answer.
@@ -84,6 +100,45 @@ precision has no limits before 15. A table with a multirange column cannot be ma
 """
 
 
+BETWEEN = """
+## Between engines
+
+Rows between two engines travel as typed columns. The type of a target column is wide enough for
+every value that the source's column can hold, wherever the target has such a type. What a target's
+column cannot hold is in the last column: `godwit assess` counts such values on the source and says
+what becomes of them; nothing is changed silently. A column under a data type that a rule names has
+that one.
+
+"""
+MYSQL_HEAD = """### MySQL and MariaDB to PostgreSQL
+
+Settings of the target: """
+MYSQL_NOTES = """
+An auto-increment column is an identity column (`by default`), or has a sequence where it must be
+`numeric`. A key or index over text longer than 676 characters is in doubt (`length`): its values
+may not fit in an entry.
+
+"""
+POSTGRES_HEAD = """
+### PostgreSQL to MySQL and MariaDB
+
+Settings of the target: `numeric` (`decimal`, `text`), `json` (`longtext`, `json`), `infinity`
+(`reject`, `null`, `sentinel`). *In a key*: what the column becomes when it alone makes a key or is
+in an index; composite keys share the 3,072 bytes.
+
+"""
+#: Every type of MySQL's and MariaDB's, as information_schema spells it.
+MYSQL_TYPES = (
+    *("tinyint(1)", "tinyint", "smallint", "mediumint", "int", "bigint"),
+    *(f"{word} unsigned" for word in ("tinyint", "smallint", "mediumint", "int", "bigint")),
+    *("decimal(65,30)", "float", "double", "bit(1)", "bit(64)", "year", "date", "time", "time(6)"),
+    *("datetime", "datetime(6)", "timestamp", "timestamp(3)", "char(10)", "varchar(255)"),
+    *("tinytext", "text", "mediumtext", "longtext", "binary(16)", "varbinary(255)", "tinyblob"),
+    *("blob", "mediumblob", "longblob", "enum('a','b')", "set('a','b')", "json", "geometry"),
+    *("point", "polygon", "uuid", "inet4", "inet6", "vector(3)"),
+)
+
+
 def page() -> str:
     """The text of docs/support-matrix.md."""
     builtin = _builtin()
@@ -98,6 +153,18 @@ def page() -> str:
             _table(_own_rows(builtin), TYPE_HEAD),
             OLDER,
             _table(((what, str(since)) for what, since in newer_objects()), ("object", "since")),
+            BETWEEN,
+            MYSQL_HEAD,
+            ", ".join(f"`{name}` ({', '.join(map(_code, v))})" for name, v in SETTINGS.items()),
+            "; the first is the default.\n\n",
+            _table(_from_mysql(), ("type", "logical type", "PostgreSQL", "in doubt")),
+            MYSQL_NOTES.rstrip("\n"),
+            "\n",
+            POSTGRES_HEAD,
+            _table(
+                _from_postgres(builtin),
+                ("type", "logical type", "MySQL, MariaDB", "in a key", "in doubt"),
+            ),
         ]
     )
 
@@ -113,8 +180,7 @@ def _engine_rows() -> Iterator[tuple[str, ...]]:
     for engine in engines().values():
         kinds = ", ".join(f"`{kind}`" for kind in engine.connection_types)
         marks = (_mark(getattr(engine.abilities, f.name)) for f in fields(Abilities))
-        versions = f"{OLDEST_VERSION // 10000} to {NEWEST_VERSION}"
-        yield (engine.title, f"`{engine.name}`", kinds, versions, *marks)
+        yield (engine.title, f"`{engine.name}`", kinds, VERSIONS[engine.name], *marks)
 
 
 def _builtin() -> dict[int, PgType]:
@@ -171,6 +237,46 @@ def _row(types: Types, oid: int, name: str, modifier: int = -1) -> tuple[str, ..
     road = "binary" if native_safe(types, oid) else "text"
     equal = byte_equal(types, oid, modifier, deterministic=True)
     return name, _logical(datatype(types, oid, modifier)), road, _mark(equal)
+
+
+def _from_mysql() -> Iterator[tuple[str, ...]]:
+    for native in MYSQL_TYPES:
+        kind = mysql_datatype(native)
+        mapping, catalog = _alone(native, kind, "mysql")
+        spelled = f"`{postgres_spelling(kind, Choices(SETTINGS['json'][0]))}`"
+        if kind.kind is Kind.ENUM:
+            spelled = "an enum of its own"
+        if kind.kind is Kind.GEOMETRY:
+            spelled = "`geometry` where PostGIS is, else `bytea` (EWKB)"
+        doubts = postgres_doubts(catalog, [mapping], {})
+        yield f"`{native}`", _logical(kind), spelled, _tests(doubts)
+
+
+def _from_postgres(types: Types) -> Iterator[tuple[str, ...]]:
+    for kind in sorted(types.values(), key=lambda t: (t.kind != "b", t.kind, t.name)):
+        named = [(SPELLED.get(kind.name, kind.name), -1)]
+        named += [MODIFIED[kind.name]] if kind.name in MODIFIED else []
+        for name, modifier in named:
+            logical = datatype(types, kind.oid, modifier)
+            mapping, catalog = _alone(kind.name, logical, "postgres")
+            spelled = [mysql_spelling(logical), mysql_spelling(logical, key_bytes=INDEX_BYTES)]
+            tests = _tests(mysql_doubts(catalog, [mapping]))
+            yield (f"`{name}`", _logical(logical), *map(_code, spelled), tests)
+
+
+def _alone(native: str, kind: DataType, engine: str) -> tuple[TableMapping, Catalog]:
+    """A table of one column."""
+    table = Table(TableName("s", "t"), (Column("c", kind, native),))
+    mapping = TableMapping(table, table.name, (ColumnMapping("c", "c"),))
+    return mapping, Catalog(engine, "", (table,))
+
+
+def _tests(doubts: Sequence[Doubt]) -> str:
+    return ", ".join(sorted({str(doubt.test) for doubt in doubts})) or "-"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
 
 
 def _logical(kind: DataType) -> str:

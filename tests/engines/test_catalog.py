@@ -7,9 +7,13 @@ import time
 import pytest
 
 from godwit.engines.postgres.catalog import read_catalog
+from godwit.engines.postgres.connection import Connector
 from godwit.engines.postgres.datatypes import spelling
-from godwit.model.catalog import Catalog, TableName
+from godwit.engines.postgres.doubts import count_doubts
+from godwit.model.catalog import Catalog, Check, ForeignKey, Index, IndexPart, TableName
 from godwit.model.datatypes import DataType, Kind
+from godwit.model.doubts import Doubt, Test
+from godwit.model.endpoint import connection_from_text
 from include.demo.servers import Database
 from tests.conftest import SOURCE_VERSION
 
@@ -166,3 +170,80 @@ def test_many_tables_are_read_in_a_handful_of_queries(source_db: Database) -> No
     began = time.monotonic()
     assert len(catalog_of(source_db).tables) == 500
     assert time.monotonic() - began < 5
+
+
+def test_what_another_engine_is_told_of_a_table(source_db: Database) -> None:
+    source_db.execute(
+        "CREATE TYPE mood AS ENUM ('x'); CREATE DOMAIN small AS int; CREATE SEQUENCE alone;"
+        "CREATE TABLE p (a int, b text, PRIMARY KEY (a, b));"
+        "CREATE TABLE t (id serial PRIMARY KEY, a int, b text, tags int[], m mood, n small,"
+        " CONSTRAINT up FOREIGN KEY (a, b) REFERENCES p ON UPDATE CASCADE ON DELETE SET NULL"
+        " DEFERRABLE, CONSTRAINT pos CHECK (a > 0), EXCLUDE USING btree (n WITH =));"
+        "CREATE INDEX i1 ON t (a DESC, lower(b)) INCLUDE (m); COMMENT ON INDEX i1 IS 'said';"
+        "CREATE UNIQUE INDEX i2 ON t (b) WHERE a > 1; CREATE INDEX i3 ON t USING gin (tags);"
+        "CREATE UNIQUE INDEX i4 ON t (a, n); CREATE VIEW v AS SELECT a FROM t;"
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;"
+        "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"
+    )
+    with Connector(connection_from_text("source", source_db.conn_uri)).connect() as session:
+        catalog = read_catalog(session, lambda _: True, objects=True)
+    table = catalog.table(TableName("public", "t"))
+    assert table.indexes == (
+        Index(
+            "i1",
+            (IndexPart("a", descending=True), IndexPart(expression="lower(b)")),
+            comment="said",
+        ),
+        Index("i2", (IndexPart("b"),), unique=True, where="(a > 1)"),
+        Index("i3", (IndexPart("tags"),), kind="gin"),
+    )
+    assert {k.name for k in table.keys} == {"t_pkey", "i4"}
+    other = TableName("public", "p")
+    up = ForeignKey("up", ("a", "b"), other, ("a", "b"), "SET NULL", "CASCADE", deferrable=True)
+    assert table.foreign_keys == (up,)
+    assert table.checks == (Check("pos", "(a > 0)"),)
+    assert table.column("id").identity == "by a sequence"
+    assert table.column("id").default == "nextval('public.t_id_seq'::regclass)"
+    assert table.column("tags").type.kind is Kind.ARRAY
+    assert set(catalog.others) == {
+        ("domain", "public.small"),
+        ("sequence", "public.alone"),
+        ("view", "public.v"),
+        ("function", "public.f()"),
+        ("trigger", "public.t.tr"),
+        ("exclusion constraint", "public.t.t_n_excl"),
+    }
+
+
+def test_values_in_doubt_are_counted(source_db: Database) -> None:
+    source_db.execute(
+        "CREATE DOMAIN money2 AS numeric; CREATE TABLE d (f float8, n money2, t timestamp,"
+        " day date, c text, b bytea, at time, i interval);"
+        "INSERT INTO d VALUES"
+        " ('NaN', 'NaN', 'infinity', '0044-03-15 BC', 'abc', '\\x0102', '24:00', '2 days'),"
+        " ('Infinity', 123.456, '12024-01-01', '-infinity', 'ab', '\\x01', '23:59', '1h'),"
+        " (1, 0.5000, '2024-01-01', '2024-01-01', NULL, NULL, NULL, NULL)"
+    )
+    table = TableName("public", "d")
+    wanted = {
+        Doubt(table, "f", Test.NOT_FINITE): 2,
+        Doubt(table, "n", Test.NOT_FINITE): 1,
+        Doubt(table, "n", Test.DIGITS, ("2", "30")): 1,
+        Doubt(table, "n", Test.DIGITS, ("9", "2")): 1,
+        Doubt(table, "n", Test.RANGE, ("0", "1")): 2,
+        Doubt(table, "t", Test.INFINITE): 1,
+        Doubt(table, "t", Test.YEARS, ("1", "9999")): 1,
+        Doubt(table, "day", Test.INFINITE): 1,
+        Doubt(table, "day", Test.YEARS, ("1", "9999")): 1,
+        Doubt(table, "c", Test.LENGTH, ("2",)): 1,
+        Doubt(table, "b", Test.LENGTH, ("1",)): 1,
+        Doubt(table, "at", Test.DAY): 1,
+        Doubt(table, "i", Test.DAY): 1,
+        # What no value of PostgreSQL can be.
+        Doubt(table, "c", Test.NUL): 0,
+        Doubt(table, "day", Test.ZERO_DATE): 0,
+        Doubt(table, "gone", Test.LENGTH, ("1",)): 0,
+    }
+    connector = Connector(connection_from_text("source", source_db.conn_uri))
+    assert count_doubts(connector, list(wanted)) == wanted
+    connector.close()

@@ -54,7 +54,7 @@ def loaded(source: AnyDatabase, target: AnyDatabase, **changed: Any) -> Told:
 def caught_up(source: AnyDatabase, target: AnyDatabase, **changed: Any) -> None:
     """Apply what has been committed on the source so far."""
     with moving(source, target, **changed) as migrator:
-        migrator.catch_up()
+        migrator.follow(migrator.source.position())
 
 
 def unequal(source: AnyDatabase, target: AnyDatabase, **changed: Any) -> dict[str, str]:

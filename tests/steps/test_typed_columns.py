@@ -20,7 +20,7 @@ from godwit.steps.repair import exchanged
 from godwit.steps.transform import filter_mask, transform_found, transform_rows
 
 NAME = TableName("shop", "orders")
-MOMENT = datetime(2024, 2, 29, 12, 34, 56, 500000)
+MOMENT = datetime(2024, 2, 29, 12, 34, 56, 500000, tzinfo=UTC)
 
 #: Logical type, the same values typed and as canonical text.
 SAME: dict[str, tuple[DataType, pa.Array, list[str | None]]] = {
@@ -54,12 +54,12 @@ SAME: dict[str, tuple[DataType, pa.Array, list[str | None]]] = {
     ),
     "at": (
         DataType(Kind.TIMESTAMP, precision=6),
-        pa.array([MOMENT, datetime(2024, 1, 1), None]),
+        pa.array(["2024-02-29 12:34:56.500000", "2024-01-01", None]).cast(pa.timestamp("us")),
         ["2024-02-29 12:34:56.5", "2024-01-01 00:00:00", None],
     ),
     "zoned": (
         DataType(Kind.TIMESTAMP, precision=6, zoned=True),
-        pa.array([MOMENT.replace(tzinfo=UTC), None, None], pa.timestamp("us", "UTC")),
+        pa.array([MOMENT, None, None], pa.timestamp("us", "UTC")),
         ["2024-02-29 12:34:56.5+00", None, None],
     ),
     "time": (

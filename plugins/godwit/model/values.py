@@ -68,6 +68,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from decimal import Decimal
 
 #: The family of the forms that every engine knows.
 FAMILY = "value"
@@ -106,6 +107,7 @@ def key_texts(key: str) -> list[str | None]:
     return found
 
 
-def folded(total: int) -> int:
-    """A sum of unsigned 64-bit numbers, modulo 2^64."""
-    return total % _SUM
+def folded(total: Decimal | int) -> int:
+    """A sum of 64-bit numbers, signed or not, modulo 2^64."""
+    # A decimal's remainder would keep its sign.
+    return int(total) % _SUM

@@ -128,7 +128,9 @@ class Log:
                     continue
                 assert decoder is not None
                 start, masks = _row_event(kind, body)
-                found.append((kind, body, list(decoder.split(body, start, len(body), masks)), masks))
+                found.append(
+                    (kind, body, list(decoder.split(body, start, len(body), masks)), masks)
+                )
         assert decoder is not None
         return decoder, found
 
@@ -146,21 +148,21 @@ class Log:
             if charset is None and real in (15, 253, 254, 252):
                 charset = "binary"
             fields.append(
-                log_field(
-                    column, code, meta, unsigned=column.type.unsigned, charset_name=charset
-                )
+                log_field(column, code, meta, unsigned=column.type.unsigned, charset_name=charset)
             )
         return fields
 
     def inserted(self, format: Format = MYSQL_COLUMNS, **options: Any) -> pa.Table:
         """The rows inserted since then."""
         decoder, events = self.images(native=format == MYSQL_COLUMNS, **options)
-        batches = [
-            decoder.images(body, starts, masks[0])
-            for kind, body, starts, masks in events
-            if kind in _WRITES
-        ]
-        return pa.Table.from_batches(batches)
+        buffer, starts, masks = bytearray(), [], set()
+        for kind, body, places, bitmaps in events:
+            if kind in _WRITES:
+                starts += [len(buffer) + place for place in places]
+                buffer += body
+                masks.add(bitmaps[0])
+        (mask,) = masks
+        return pa.Table.from_batches([decoder.images(buffer, starts, mask)])
 
 
 def _end(row: Callable[[str], Any], mariadb: bool) -> tuple[str, int]:

@@ -271,7 +271,9 @@ def test_tables_without_identity_are_multisets(bench: Bench, index: str) -> None
             inserts=rows("at, line, n, j", (3, "new", None, None)),
         )
     )
-    found = bench.fetch("SELECT at, line, count(*) FROM log GROUP BY 1, CAST(line AS BINARY), n")
+    found = bench.fetch(
+        "SELECT at, MIN(line), count(*) FROM log GROUP BY at, CAST(line AS BINARY), n"
+    )
     assert sorted(found, key=str) == sorted(
         [(1, "same", 3), (None, None, 1), (2, "f", 1), (3, "new", 1)], key=str
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from godwit.engines.mysql.connection import Session
-from godwit.engines.mysql.names import quoted
+from godwit.engines.mysql.names import parameterless, quoted
 from godwit.model.catalog import TableName
 
 #: Bytes that an index of InnoDB can hold.
@@ -76,6 +76,7 @@ class Facts:
         others: it has further unique keys.
         finder: a column that an index begins with, for tables without identity.
         rows: the server's estimate.
+        transactional: what is done to it can be rolled back.
     """
 
     columns: dict[str, TargetColumn]
@@ -83,6 +84,7 @@ class Facts:
     others: bool
     finder: str | None
     rows: int
+    transactional: bool
 
     def column(self, name: str) -> TargetColumn:
         """The column of that name; KeyError when there is none."""
@@ -99,9 +101,11 @@ _INDEXES = """
 SELECT INDEX_NAME, NON_UNIQUE, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS
 WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY INDEX_NAME, SEQ_IN_INDEX
 """
-_ROWS = (
-    "SELECT TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s"
-)
+_STATUS = """
+SELECT COALESCE(t.TABLE_ROWS, 0), COALESCE(e.TRANSACTIONS, 'NO') = 'YES'
+FROM information_schema.TABLES t LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE
+WHERE t.TABLE_SCHEMA = %s AND t.TABLE_NAME = %s
+"""
 
 
 def read_facts(session: Session, table: TableName, identity: Sequence[str]) -> Facts | None:
@@ -118,12 +122,19 @@ def read_facts(session: Session, table: TableName, identity: Sequence[str]) -> F
             # A prefix or an expression: no key of whole columns.
             whole = None if prefix is not None or column is None else column.lower()
             unique.setdefault(name, []).append(whole)
-    rows = session.value(_ROWS, list(table)) or 0
+    rows, transactions = session.row(_STATUS, list(table)) or (0, 0)
     wanted = sorted(c.lower() for c in identity)
     own = [n for n, parts in unique.items() if wanted and sorted(map(str, parts)) == wanted]
     own.sort(key=lambda name: name != "PRIMARY")
     finder = next((c for c in first.values() if columns[c.lower()].keyed), None)
-    return Facts(columns, own[0] if own else None, len(unique) > len(own), finder, int(rows))
+    return Facts(
+        columns,
+        own[0] if own else None,
+        len(unique) > len(own),
+        finder,
+        int(rows),
+        bool(transactions),
+    )
 
 
 def _column(row: tuple[object, ...]) -> TargetColumn:
@@ -248,7 +259,7 @@ class TableSql:
 
     @cached_property
     def rewrite(self) -> str:
-        """As `update`, with the identity, whose writing may differ where the server calls it equal."""
+        """As `update`, with the identity: what the server calls equal may be written otherwise."""
         return f"UPDATE {self.join} SET {self._settings(self.columns)}"
 
     def _settings(self, names: Sequence[str], value: str = "s") -> str:
@@ -301,7 +312,8 @@ class TableSql:
         """Copy the table's rows whose identity is staged into the stage of `old`, all columns."""
         names = self._list(old.columns)
         rows = self._list(old.columns, "t")
-        return f"INSERT INTO {old._s} ({names}, {quoted(old.number)}) SELECT {rows}, 0 FROM {self.join}"
+        number = quoted(old.number)
+        return f"INSERT INTO {old._s} ({names}, {number}) SELECT {rows}, 0 FROM {self.join}"
 
     def complete(self, whole: TableSql, first: int) -> str:
         """Copy the staged rows into the stage of `whole`, columns not staged from the table, with
@@ -365,8 +377,9 @@ class RowsSql:
             self._finder = None
 
     def _hash(self, table: str) -> str:
-        hashes = ", ".join(f"IFNULL(MD5({c.exact(table)}), '-')" for c in self._columns)
-        return f"UNHEX(MD5(CONCAT({hashes})))"
+        # MySQL 9.6 has taken MD5 and SHA1 out.
+        hashes = ", ".join(f"IFNULL(SHA2({c.exact(table)}, 256), '-')" for c in self._columns)
+        return f"UNHEX(SHA2(CONCAT({hashes}), 256))"
 
     @cached_property
     def _join(self) -> str:
@@ -382,7 +395,7 @@ class RowsSql:
         """The table of groups: a hash, how many are to go, and the column that finds them."""
         found = [c.declared for c in self._columns if c.name == self._finder]
         parts = [
-            f"{self.HASH} BINARY(16) NOT NULL PRIMARY KEY",
+            f"{self.HASH} BINARY(32) NOT NULL PRIMARY KEY",
             f"{self.COUNT} INT UNSIGNED NOT NULL",
             *found,
         ]
@@ -420,7 +433,7 @@ class RowsSql:
     @cached_property
     def leave_out(self) -> str:
         """Take a group out."""
-        return f"DELETE FROM {self._g} WHERE {self.HASH} = %s"
+        return f"DELETE FROM {parameterless(self._g)} WHERE {self.HASH} = %s"
 
     @cached_property
     def delete(self) -> str:
@@ -431,11 +444,11 @@ class RowsSql:
     def delete_some(self) -> str:
         """Delete so many rows of one group (hash, how many)."""
         found = ""
-        values = self._hash(self._t)
         if self._finder is not None:
-            name = quoted(self._finder)
+            name = parameterless(quoted(self._finder))
             found = (
-                f"{self._t}.{name} <=> (SELECT g.{name} FROM {self._g} g"
+                f"{name} <=> (SELECT g.{name} FROM {parameterless(self._g)} g"
                 f" WHERE g.{self.HASH} = %(hash)s) AND "
             )
-        return f"DELETE FROM {self._t} WHERE {found}{values} = %(hash)s LIMIT %(rows)s"
+        table, value = parameterless(self._t), parameterless(self._hash(self._t))
+        return f"DELETE FROM {table} WHERE {found}{value} = %(hash)s LIMIT %(rows)s"

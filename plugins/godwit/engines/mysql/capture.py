@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pymysql
 
@@ -52,21 +53,22 @@ def positions_by(session: Session, connector: Connector) -> str:
     if connector.version.mariadb:
         return "domains"
     # Only with ON has every transaction a GTID.
-    mode = _variable(session, "gtid_mode")
+    mode = _gtid_mode(session)
     if mode == "ON":
         return "gtid"
     if chosen == "gtid":
         raise EndpointError(
-            f"the source's gtid_mode is {mode or 'not there'}",
+            f"the source's gtid_mode is {mode}",
             where=connector.where,
             hint="set gtid_mode=ON, or the endpoint setting positions to file",
         )
     return "file"
 
 
-def _variable(session: Session, name: str) -> str | None:
-    row = session.row("SHOW GLOBAL VARIABLES LIKE %s", (name,))
-    return str(row[1]) if row else None
+def _gtid_mode(session: Session) -> str:
+    with suppress(pymysql.MySQLError):
+        return str(session.value("SELECT @@global.gtid_mode"))
+    return "unknown"
 
 
 def current_position(connector: Connector) -> LogPosition:
@@ -93,7 +95,10 @@ def end_of_log(session: Session, connector: Connector) -> LogPosition:
 
 def _domains(session: Session, connector: Connector) -> Domains:
     # Not gtid_current_pos: a former replica's holds what its own log does not.
-    last, state = session.row("SELECT @@global.gtid_binlog_pos, @@global.gtid_binlog_state") or ("", "")
+    last, state = session.row("SELECT @@global.gtid_binlog_pos, @@global.gtid_binlog_state") or (
+        "",
+        "",
+    )
     domains = Domains.parse(str(last))
     for part in str(state).split(","):
         if part:
@@ -146,6 +151,7 @@ def open_capture(connector: Connector, migration: str, tables: Sequence[Table]) 
         EndpointError: a privilege or setting is missing, another replica has this migration's
             number, or XA transactions are prepared.
     """
+    del tables
     with connector.connect() as session:
         _check_number(session, connector, migration)
         position = _visible_position(session, connector)
@@ -264,11 +270,9 @@ def capture_status(
     """How the log is kept, and whether somebody reads it for this migration."""
     with connector.lease() as session:
         files = log_files(session)
-        active = any(
-            host == report_host(migration) for _, host in _replicas(session, connector)
-        )
+        active = any(host == report_host(migration) for _, host in _replicas(session, connector))
         retained = sum(size for _, size in files)
-        lost = lost_since(session, connector, confirmed) if confirmed is not None else ""
+        lost = lost_since(session, confirmed) if confirmed is not None else ""
     oldest = files[0][0].file if files else "nothing"
     return CaptureStatus(
         exists=True,
@@ -285,7 +289,7 @@ def log_files(session: Session) -> list[tuple[LogPoint, int]]:
     return [(LogPoint.of(str(r[0]), 4), int(r[1])) for r in session.rows("SHOW BINARY LOGS")]
 
 
-def lost_since(session: Session, connector: Connector, start: LogPosition) -> str:
+def lost_since(session: Session, start: LogPosition) -> str:
     """What of the log after `start` is gone; empty when it is all there."""
     if isinstance(start, GtidPosition):
         purged = GtidSet.parse(str(session.value("SELECT @@global.gtid_purged") or ""))
@@ -309,9 +313,7 @@ def lost_since(session: Session, connector: Connector, start: LogPosition) -> st
     return ""
 
 
-def check_start(
-    session: Session, connector: Connector, migration: str, start: LogPosition
-) -> None:
+def check_start(session: Session, connector: Connector, migration: str, start: LogPosition) -> None:
     """Make sure that the log still holds everything after `start`.
 
     MariaDB tells only when it is asked for it (`binlog.refuse`).
@@ -320,7 +322,7 @@ def check_start(
         CaptureLostError: it does not.
         EndpointError: another replica has this migration's number.
     """
-    lost = lost_since(session, connector, start)
+    lost = lost_since(session, start)
     if lost:
         raise CaptureLostError(
             "the source no longer has the binary log that is needed",
@@ -333,9 +335,11 @@ def check_start(
 
 def drop_capture(connector: Connector, migration: str) -> list[str]:
     """Nothing is removed from the source, because nothing was made there."""
+    del connector, migration
     return []
 
 
 def untold_changes(connector: Connector, tables: Sequence[Table]) -> dict[TableName, int]:
     """The log tells all changes of tables that it tells of at all; the others have no counter."""
+    del connector
     return {table.name: 0 for table in tables}

@@ -58,15 +58,18 @@ def no_null(column: str) -> ValueRefusedError:
 # -- text
 
 
+def decoded(array: pa.Array) -> pa.Array:
+    """The array without its dictionary, or its nothing."""
+    if pa.types.is_dictionary(array.type):
+        return array.dictionary_decode()
+    return pa.nulls(len(array), _TEXT) if pa.types.is_null(array.type) else array
+
+
 def text(array: pa.Array) -> pa.Array:
     """The canonical text of each value; binary values as they are."""
     kind = array.type
     if _is_text(array) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return array
-    if pa.types.is_null(kind):
-        return pa.nulls(len(array), _TEXT)
-    if pa.types.is_dictionary(kind):
-        return text(array.dictionary_decode())
     if pa.types.is_fixed_size_binary(kind):
         return array.cast(pa.binary())
     if pa.types.is_boolean(kind):
@@ -113,7 +116,7 @@ def number(array: pa.Array, column: str, policy: str) -> pa.Array:
 
 def _by_policy(array: pa.Array, odd: pa.Array, policy: str, column: str) -> pa.Array:
     if policy != "null":
-        raise refused(_RANGE, "NaN or an infinite number (setting not_finite)", column)
+        raise refused(_RANGE, "NaN or an infinite number (setting infinity)", column)
     return pc.if_else(odd, pa.scalar(None, array.type), array)
 
 
@@ -179,7 +182,7 @@ def no_finer(array: pa.Array, column: str, digits: int) -> None:
         raise refused(_DATE, f"A time with more than {digits} digits of a second", column)
 
 
-def temporal(array: pa.Array, column: str, kind: str, policy: str | None) -> pa.Array:
+def temporal(array: pa.Array, column: str, kind: str, policy: str | None, digits: int) -> pa.Array:
     """For the target's dates and timestamps.
 
     Args:
@@ -187,6 +190,7 @@ def temporal(array: pa.Array, column: str, kind: str, policy: str | None) -> pa.
         column: for the error.
         kind: the target's type.
         policy: what becomes of dates it cannot hold; None = texts are the server's own.
+        digits: of a second that it keeps.
     """
     if pa.types.is_timestamp(array.type):
         return array.cast(pa.timestamp(array.type.unit)).cast(_TEXT)
@@ -202,7 +206,9 @@ def temporal(array: pa.Array, column: str, kind: str, policy: str | None) -> pa.
         return pc.if_else(beyond, pa.scalar(None, texts.type), texts)
     if policy != "sentinel":
         raise refused(_DATE, "A date that is not of the years 1 to 9999 (setting infinity)", column)
-    first, last = (pa.scalar(edge, texts.type) for edge in _EDGES[kind])
+    unkept = _DIGITS - digits if digits else _DIGITS + 1
+    last = _EDGES[kind][1][:-unkept] if unkept and kind != "date" else _EDGES[kind][1]
+    first, last = (pa.scalar(edge, texts.type) for edge in (_EDGES[kind][0], last))
     early = pc.match_substring_regex(texts, _BEFORE)
     return pc.if_else(beyond, pc.if_else(early, first, last), texts)
 

@@ -167,8 +167,10 @@ def _to_mariadb(shape: TableShape, version: Version, tell: _Telling) -> TableSha
 
 
 def _mariadb_column(column: ColumnLine, version: Version, tell: _Telling) -> ColumnLine:
-    text = _SRID.sub(r" REF_SYSTEM_ID=\1", column.text)
-    text = re.sub(r"^geomcollection\b", "geometrycollection", text)
+    text = re.sub(r"^geomcollection\b", "geometrycollection", column.text)
+    if srid := _SRID.search(text):
+        tell("srid-left-out", f"column {column.name} would take any SRID, not only {srid[1]}")
+        text = _SRID.sub("", text)
     if text.startswith("vector(") and not version.since(mariadb=(11, 7, 1)):
         size = int(text.removeprefix("vector(").partition(")")[0])
         tell("type-replaced", f"column {column.name}: vector becomes varbinary with the same bytes")

@@ -24,7 +24,8 @@ from godwit.engines.mysql.names import quoted
 from godwit.engines.mysql.objects_shapes import ForeignKeyLine, TableShape, inline_keys
 from godwit.model.catalog import Catalog, ForeignKey, TableName
 from godwit.model.mapping import TableMapping
-from godwit.protocols import SchemaPlan
+from godwit.model.report import Finding, Severity
+from godwit.protocols import SchemaPlan, SchemaStep
 
 _HINT = "make it on the target by hand, once what it needs is there"
 
@@ -58,7 +59,7 @@ class ForeignPlan:
     def plan(self) -> SchemaPlan:
         """Databases, tables, keys, indexes and foreign keys."""
         self._align()
-        shapes = [self._shape(m) for m in self.mappings]
+        shapes = [self._shape(m) for m in self.mappings if self._has_columns(m)]
         if self.session is not None:
             shapes = tried(self.session, shapes, self.findings)
         shapes = self._with_foreign_keys(shapes)
@@ -72,7 +73,22 @@ class ForeignPlan:
         steps = in_order([*databases, *table_steps(shapes, identities)])
         return SchemaPlan(tuple(steps), tuple(self.findings.made))
 
-    def _database(self, name: str) -> Any:
+    def _has_columns(self, mapping: TableMapping) -> bool:
+        if mapping.columns:
+            return True
+        reason = "it has no columns, and no table here can be without"
+        self.findings.made.append(
+            Finding(
+                "table-without-columns",
+                Severity.ERROR,
+                str(mapping.target),
+                reason,
+                "exclude it by a rule",
+            )
+        )
+        return False
+
+    def _database(self, name: str) -> SchemaStep:
         text = f"CREATE DATABASE IF NOT EXISTS {quoted(name)} CHARACTER SET utf8mb4"
         return database_step(name, text)
 
@@ -115,6 +131,8 @@ class ForeignPlan:
         by_source = {m.source.name: m for m in self.mappings}
         out = []
         for mapping in self.mappings:
+            if mapping.target not in by_target:
+                continue
             lines = []
             for key in mapping.source.foreign_keys:
                 line, reason = self._foreign_key(mapping, key, by_source, by_target)
@@ -134,7 +152,7 @@ class ForeignPlan:
         by_target: Mapping[TableName, TableShape],
     ) -> tuple[ForeignKeyLine | None, str]:
         other = by_source.get(key.referenced)
-        if other is None:
+        if other is None or other.target not in by_target:
             return None, f"it refers to {key.referenced}, which is not part of the migration"
         gone = [c for c in key.columns if c not in mapping.target_names]
         gone += [c for c in key.referenced_columns if c not in other.target_names]
@@ -160,10 +178,25 @@ class ForeignPlan:
         if key.deferrable:
             reason = f"foreign key {key.name} is deferrable on the source, here it holds at once"
             self.findings.note("not-deferrable", mapping.target, reason)
+        on_delete, on_update = key.on_delete, key.on_update
+        required = _required(by_target[mapping.target]) & set(columns)
+        if required and "SET NULL" in {on_delete, on_update}:
+            # The source would refuse the delete as well, when it tries to set the null.
+            reason = f"foreign key {key.name} cannot set {', '.join(sorted(required))} to null"
+            self.findings.note("foreign-key-action", mapping.target, f"{reason}: no action instead")
+            on_delete, on_update = (
+                "NO ACTION" if a == "SET NULL" else a for a in (on_delete, on_update)
+            )
         line = ForeignKeyLine(
-            shortened(key.name), columns, other.target, referenced, key.on_delete, key.on_update
+            shortened(key.name), columns, other.target, referenced, on_delete, on_update
         )
         return line, ""
+
+
+def _required(shape: TableShape) -> set[str]:
+    return {c.name for c in shape.columns if " NOT NULL" in c.text} | {
+        c for k in shape.keys if k.primary for c in k.columns
+    }
 
 
 _INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint")

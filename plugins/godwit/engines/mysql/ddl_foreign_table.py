@@ -13,7 +13,7 @@ from godwit.engines.mysql.ddl_foreign_types import Spelt
 from godwit.engines.mysql.ddl_native import required
 from godwit.engines.mysql.ddl_steps import Findings, shortened
 from godwit.engines.mysql.names import literal, quoted
-from godwit.engines.mysql.objects_shapes import CheckLine, ColumnLine, TableShape
+from godwit.engines.mysql.objects_shapes import CheckLine, ColumnLine, KeyLine, TableShape
 from godwit.model.catalog import Column
 from godwit.model.datatypes import DataType, Kind
 from godwit.model.mapping import ColumnMapping, TableMapping
@@ -137,9 +137,16 @@ class ForeignTable:
             n for n in numbered if n in leading and self.spelt[n].text.split(" ")[0].endswith("int")
         ]
         chosen = primary if primary in possible else next(iter(possible), None)
+        integers = [n for n in numbered if self.spelt[n].text.split(" ")[0].endswith("int")]
+        if chosen is None and integers:
+            chosen = integers[0]
+            name = shortened(f"{chosen}_counter")
+            shape = replace(shape, keys=(*shape.keys, KeyLine(name, "KEY", (quoted(chosen),))))
+            reason = f"column {chosen} numbers rows: MySQL wants an index led by it"
+            self.findings.note("index-added", self.mapping.target, reason)
         for name in numbered:
             if name != chosen:
-                reason = "the source numbers it; MySQL numbers one column, which leads a key"
+                reason = "the source numbers it; MySQL numbers one column of a table"
                 hint = "fill the column in the application or in a trigger"
                 self._warn("not-numbered", f"column {name}", reason, hint)
         if chosen is None:

@@ -19,6 +19,7 @@ from godwit.engines.mysql.ddl_steps import (
     table_steps,
 )
 from godwit.engines.mysql.ddl_trial import tried
+from godwit.engines.mysql.names import quoted
 from godwit.engines.mysql.objects import CodeObject, code_definition
 from godwit.engines.mysql.objects_shapes import (
     CheckLine,
@@ -276,9 +277,11 @@ class NativePlan:
         schema = self.databases.get(thing.schema, thing.schema)
         tables = {m.source.name: m.target for m in self.mappings}
         body = moved(thing.statements[-1], tables, self.databases)
-        statements = (*thing.statements[:-1], body)
+        settings = thing.statements[:-1]
+        # Names in code that have no database before them mean the one it was made in.
+        statements = (*settings, f"USE {quoted(schema)}", body)
         table = self.by_source[thing.table].target if thing.table else None
-        text = code_definition(statements)
+        text = code_definition((*settings, body))
         depends = [f"database {schema}", *([f"table {table}"] if table else [])]
         name = f"{schema}.{thing.name}"
         return SchemaStep(thing.kind, name, thing.phase, statements, table, text, tuple(depends))
@@ -286,6 +289,7 @@ class NativePlan:
 
 def _linked(steps: Sequence[SchemaStep]) -> list[SchemaStep]:
     """Views after the tables and views they name, tables after the sequences of their defaults."""
+    functions = {s.name: s for s in steps if s.kind == "function"}
     makers = {
         s.name: f"{s.kind} {s.name}" for s in steps if s.kind in {"table", "view", "sequence"}
     }
@@ -300,6 +304,10 @@ def _linked(steps: Sequence[SchemaStep]) -> list[SchemaStep]:
             if line[at][0] == line[at + 2][0] == "name" and line[at + 1][1] == ".":
                 named.add(".".join(names(line[at][1]) + names(line[at + 2][1])))
         needs = [makers[n] for n in sorted(named) if n in makers and n != step.name]
+        if step.kind == "view":
+            called = {t.strip("`") for k, t in line if k in {"name", "word"}}
+            schema = step.name.partition(".")[0]
+            needs += [f"function {n}" for n in functions if n.removeprefix(f"{schema}.") in called]
         if step.kind == "table":
             needs = [n for n in needs if n.startswith("sequence ")]
         out.append(replace(step, depends=(*step.depends, *needs)))

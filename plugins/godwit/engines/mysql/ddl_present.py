@@ -134,7 +134,11 @@ def _spelt(session: Session, step: SchemaStep, found: str) -> bool:
         versioned = " WITH SYSTEM VERSIONING" in wanted.options
         options = made.options + (" WITH SYSTEM VERSIONING" if versioned else "")
         made = replace(made, options=options)
-        return made.summary(partitions=False) + partitions == found
+        # Checks without a name are numbered under the table's.
+        own = made.summary(partitions=False).replace(
+            f"`{_SCRATCH}_chk_", f"`{step.table.name}_chk_"
+        )
+        return own + partitions == found
     session.run(f"CREATE TEMPORARY TABLE {quoted(*scratch)} LIKE {quoted(*step.table)}")
     name = step.name.removeprefix(f"{step.table}.")
     session.run(f"ALTER TABLE {quoted(*scratch)} DROP KEY {quoted(name)}")

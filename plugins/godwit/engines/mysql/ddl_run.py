@@ -220,13 +220,17 @@ class _Run:
         Making it with its check would copy the whole table, and keep writers out meanwhile.
         """
         session = self._session()
-        query = orphan_query(session, step)
-        if query is None or session.row(query) is None:
-            return ""
+        reason = "there are rows whose referenced row is not on the target"
+        try:
+            query = orphan_query(session, step)
+            if query is None or session.row(query) is None:
+                return ""
+        except pymysql.MySQLError as cause:
+            reason = _words(cause)
         assert step.table is not None
         name = step.name.removeprefix(f"{step.table}.")
         session.run(f"ALTER TABLE {quoted(*step.table)} DROP FOREIGN KEY {quoted(name)}")
-        return "there are rows whose referenced row is not on the target"
+        return reason
 
     def _attempt(self, statements: Sequence[str]) -> None:
         pause = threading.Event()

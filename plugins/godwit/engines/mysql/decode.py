@@ -232,7 +232,7 @@ class RowDecoder:
         """
         positions = [self._positions[name] for name in columns]
         try:
-            return self._rows.keys(buffer, starts, positions, present)
+            return self._rows.keys(buffer, _places(starts), positions, present)
         except BadValueError as error:
             raise self._refused(error) from None
 
@@ -252,7 +252,7 @@ class RowDecoder:
         if absent := set(names).intersection(self.missing(present)):
             raise KeyError(min(absent))
         try:
-            raws = self._rows.images(buffer, starts, present, positions)
+            raws = self._rows.images(buffer, _places(starts), present, positions)
         except BadValueError as error:
             raise self._refused(error) from None
         return self._batch(names, positions, raws, len(starts))
@@ -263,7 +263,7 @@ class RowDecoder:
         """The result's rows at these positions (see `scan`) as a batch."""
         names, positions = self._wanted(columns)
         try:
-            raws = self._rows.results(buffer, starts, positions)
+            raws = self._rows.results(buffer, _places(starts), positions)
         except BadValueError as error:
             raise self._refused(error) from None
         return self._batch(names, positions, raws, len(starts))
@@ -340,6 +340,10 @@ class RowDecoder:
         name = self.fields[error.position].name if self.fields else ""
         where = f"{self._where}, column {name}" if name else self._where
         return self._error(f"a value {what}", where=where, why=why, hint=_HINT)
+
+
+def _places(starts: Sequence[int]) -> array[int]:
+    return starts if isinstance(starts, array) else array("q", starts)
 
 
 def _number_type(field: Field) -> Any:

@@ -126,8 +126,8 @@ class Encoder:
     Args:
         columns: in the order of the batches' columns.
         format: of the batches: COLUMNS or MYSQL_COLUMNS.
-        settings: the target endpoint's: `infinity` (``reject``, ``null``, ``sentinel``) and
-            `not_finite` (``reject``, ``null``).
+        settings: the target endpoint's: `infinity` (``reject``, ``null``, ``sentinel``) is about
+            moments that the server doesn't know, and numbers that are NaN or infinite.
     """
 
     def __init__(
@@ -137,7 +137,6 @@ class Encoder:
         self.expected_warnings = 0
         self._own = format == MYSQL_COLUMNS
         self._infinity = str(settings.get("infinity") or "reject")
-        self._not_finite = str(settings.get("not_finite") or "reject")
         self._labels = {
             c.name: frozenset(datatype(c.native).labels) for c in columns if c.word in _LABELLED
         }
@@ -173,9 +172,7 @@ class Encoder:
         """The batch's columns as text or bytes, each value as the server reads it."""
         arrays = []
         for column, array in zip(self.columns, batch.columns, strict=True):
-            if pa.types.is_dictionary(array.type):
-                array = array.dictionary_decode()
-            made = self._converted(column, array)
+            made = self._converted(column, convert.decoded(array))
             if not column.nullable and made.null_count:
                 raise convert.no_null(column.name)
             arrays.append(made)
@@ -188,7 +185,7 @@ class Encoder:
         if word in _TEMPORAL or word == "time":
             return self._temporal(column, array)
         if word in _NUMBERS:
-            return convert.number(array, column.name, self._not_finite)
+            return convert.number(array, column.name, self._infinity)
         if word in _INTEGERS:
             of_bits = kind is Kind.BIT
             return convert.whole(array) if of_bits else convert.integer(array, column.name)
@@ -208,7 +205,7 @@ class Encoder:
         if column.word == "time":
             return convert.text(array)
         policy = None if self._own else self._infinity
-        return convert.temporal(array, column.name, column.word, policy)
+        return convert.temporal(array, column.name, column.word, policy, column.digits)
 
     def _labelled(self, column: Destination, array: pa.Array) -> pa.Array:
         self.expected_warnings += convert.check_labels(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -50,6 +50,7 @@ HEADER = 19
 IS_IGNORABLE, IS_ARTIFICIAL = 0x80, 0x20
 CHECKSUM = 4
 _CRC32 = 1
+_PAYLOAD_SIZE, _PAYLOAD_KIND, _PAYLOAD_WHOLE, _ZSTD, _STORED = 1, 2, 3, 0, 255
 
 header = struct.Struct("<IBIIIH").unpack_from
 _U2 = struct.Struct("<H").unpack_from
@@ -240,27 +241,7 @@ def inflated(data: bytes | memoryview) -> bytes:
 
 def payload(event: bytes) -> Iterator[bytes]:
     """The events inside a TRANSACTION_PAYLOAD; they carry no checksums."""
-    p, size, kind, whole = HEADER, 0, 255, None
-    while True:
-        field, p = length(event, p)
-        if field == 0:
-            break
-        width, p = length(event, p)
-        value, _ = length(event, p)
-        p += width
-        if field == 1:
-            size = value
-        elif field == 2:
-            kind = value
-        elif field == 3:
-            whole = value
-    data = event[p : p + size]
-    if kind == 0:
-        data = pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()
-    elif kind != 255:
-        raise malformed("a compression")
-    if len(event) < p + size or (whole is not None and len(data) != whole):
-        raise malformed("a compressed transaction")
+    data = _unpacked(event)
     p = 0
     while p < len(data):
         size = _U4(data, p + 9)[0]
@@ -268,6 +249,27 @@ def payload(event: bytes) -> Iterator[bytes]:
             raise malformed("a compressed transaction")
         yield data[p : p + size]
         p += size
+
+
+def _unpacked(event: bytes) -> bytes:
+    fields = {_PAYLOAD_SIZE: 0, _PAYLOAD_KIND: _STORED}
+    p = HEADER
+    while True:
+        field, p = length(event, p)
+        if field == 0:
+            break
+        width, p = length(event, p)
+        fields[field], _ = length(event, p)
+        p += width
+    data = event[p : p + fields[_PAYLOAD_SIZE]]
+    complete = len(data) == fields[_PAYLOAD_SIZE]
+    if fields[_PAYLOAD_KIND] == _ZSTD and complete:
+        data = pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()
+    elif fields[_PAYLOAD_KIND] != _STORED:
+        raise malformed("a compression")
+    if not complete or len(data) != fields.get(_PAYLOAD_WHOLE, len(data)):
+        raise malformed("a compressed transaction")
+    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +304,3 @@ def rows(event: bytes) -> RowsEvent:
         p += width
     images = inflated(memoryview(event)[p:]) if compressed else event[p:]
     return RowsEvent(table, kind, count, before, after, images)
-
-
-def names(values: Sequence[bytes]) -> tuple[str, ...]:
-    """Names of columns, which are stored in UTF-8."""
-    return tuple(v.decode() for v in values)

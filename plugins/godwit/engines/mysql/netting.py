@@ -74,7 +74,8 @@ def _flush(tables: dict[object, list[Images]], stages: list[Stage]) -> int:
 
 def _runs(gathered: Sequence[Images]) -> Iterable[tuple[int, bytes]]:
     """Events of one kind that follow each other, together."""
-    kind, parts = gathered[0].kind, []
+    kind = gathered[0].kind
+    parts: list[bytes] = []
     for images in gathered:
         if images.kind != kind:
             yield kind, b"".join(parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pymysql
 
@@ -54,8 +53,7 @@ def read_objects(
 
 def read_table(session: Session, name: TableName) -> NativeObject:
     """One table in pieces."""
-    row = session.row(f"SHOW CREATE TABLE {quoted(*name)}")
-    return parse_table(name.schema, name.name, str(row[1]) if row else "")
+    return parse_table(name.schema, name.name, _shown(session, "table", *name)["Create Table"])
 
 
 def _database(session: Session, name: str) -> NativeObject:
@@ -129,8 +127,8 @@ def read_code(
     table: TableName | None = None,
 ) -> CodeObject:
     """One view, routine, trigger, event or sequence as the server shows it."""
-    row = _show(session, kind, database, name)
-    text = str(next((v for k, v in row.items() if k in _TEXT_COLUMNS), None) or "")
+    row = _shown(session, kind, database, name)
+    text = next((v for k, v in row.items() if k in _TEXT_COLUMNS), "")
     if not text:
         reason = "its text may not be read by this account"
         return CodeObject(kind, database, name, (), phase, table, refused=reason)
@@ -138,7 +136,7 @@ def read_code(
     body = qualified(kind, database, name, _DEFINER.sub("", text, count=1))
     # What the text means hangs on the mode it was written in, an event's times on its zone.
     settings = [
-        f"SET SESSION {setting} = {literal(str(row[setting]))}"
+        f"SET SESSION {setting} = {literal(row[setting])}"
         for setting in ("sql_mode", "time_zone")
         if setting in row
     ]
@@ -160,11 +158,20 @@ _TEXT_COLUMNS = frozenset(
 )
 
 
-def _show(session: Session, kind: str, database: str, name: str) -> dict[str, Any]:
-    with session.cursor() as cursor:
-        cursor.execute(f"SHOW CREATE {kind.upper()} {quoted(database, name)}")
-        names = [column[0] for column in cursor.description or ()]
-        return dict(zip(names, cursor.fetchone() or (), strict=False))
+def _shown(session: Session, kind: str, database: str, name: str) -> dict[str, str]:
+    """A row of SHOW CREATE. Literals of binary defaults stand in it as the bytes they are: what is
+    no UTF-8 stays as it is on the way to the next server.
+    """
+    session.use_unicode = False
+    try:
+        with session.cursor() as cursor:
+            cursor.execute(f"SHOW CREATE {kind.upper()} {quoted(database, name)}")
+            names = [column[0] for column in cursor.description or ()]
+            row = cursor.fetchone() or ()
+    finally:
+        session.use_unicode = True
+    texts = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else "" for v in row]
+    return dict(zip(names, texts, strict=False))
 
 
 def qualified(kind: str, database: str, name: str, text: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from godwit.engines.mysql.column_changes import change_of
 from godwit.engines.mysql.connection import MYSQL_COLUMNS, Connector
 from godwit.engines.mysql.decode import RowDecoder, log_field, skipped_field
 from godwit.engines.mysql.gtid import LogPosition, parse_position
-from godwit.engines.mysql.narrowing import change_of
+from godwit.engines.mysql.layouts import Field
 from godwit.engines.mysql.table_maps import MapColumn, TableMap, label_texts, table_map
 from godwit.errors import CaptureError
 from godwit.model.catalog import Column, Table, TableName
@@ -79,7 +80,9 @@ class Relations:
         self._connector = connector
         self._native = format == MYSQL_COLUMNS
         self._folded = folded
-        self._mappings = {self._key(m.source.name): m for m in mappings if m.source.capture == "full"}
+        self._mappings = {
+            self._key(m.source.name): m for m in mappings if m.source.capture == "full"
+        }
         self._marks = {self._key(t): parse_position(text) for t, text in marks.items()}
         self._plans: dict[bytes, Plan] = {}
         self._charset_names: dict[int, str] = {}
@@ -150,13 +153,13 @@ class Relations:
         mark = self._marks.get(self._key(table.name))
         return Plan(table.name, decoder, columns, table.identity, len(told.columns), mark)
 
-    def _field(self, column: Column, told: MapColumn):  # type: ignore[no-untyped-def]
+    def _field(self, column: Column, told: MapColumn) -> Field:
         return log_field(
             column,
             told.code,
             told.meta,
             unsigned=column.type.unsigned if told.unsigned is None else told.unsigned,
-            charset=self._charset(told),
+            charset_name=self._charset(told),
             labels=self._labels(told),
         )
 
@@ -185,8 +188,7 @@ class Relations:
             if self._connector.version.since(mariadb=(10, 10, 1)):
                 view = "COLLATION_CHARACTER_SET_APPLICABILITY"
             rows = session.rows(
-                f"SELECT ID, CHARACTER_SET_NAME FROM information_schema.{view}"
-                " WHERE ID IS NOT NULL"
+                f"SELECT ID, CHARACTER_SET_NAME FROM information_schema.{view} WHERE ID IS NOT NULL"
             )
         return {int(number): str(name) for number, name in rows}
 
@@ -222,7 +224,9 @@ class Relations:
         if self._key(table.name) in self._altered and [n for n, _, _ in now] != [
             c.name for c in table.columns
         ]:
-            return f"its columns were altered, and the log does not name them ({_KNOWN_WITHOUT_NAMES})"
+            return (
+                f"its columns were altered, and the log does not name them ({_KNOWN_WITHOUT_NAMES})"
+            )
         collations = {name: number for name, number, _ in now}
         for told_column, column in zip(told.columns, table.columns, strict=True):
             told_column.name = column.name
@@ -247,13 +251,19 @@ class Relations:
             )
         binary = 63
         return [
-            (name, int(number) if number else binary if kind.endswith(("binary", "blob")) else None, native)
+            (
+                name,
+                int(number) if number else binary if kind.endswith(("binary", "blob")) else None,
+                native,
+            )
             for name, number, native, kind in rows
         ]
 
 
 def _at(cause: CaptureError, table: TableName) -> CaptureError:
     return type(cause)(
-        cause.what, where=f"{table}, {cause.where}" if cause.where else str(table), why=cause.why,
+        cause.what,
+        where=f"{table}, {cause.where}" if cause.where else str(table),
+        why=cause.why,
         hint=cause.hint,
     )

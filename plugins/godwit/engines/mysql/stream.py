@@ -138,9 +138,7 @@ class Stream:
     def _take(self) -> ChangeBatch:
         work = self._transactions
         commits, transactions = tuple(work.commits), work.transactions
-        return self._batch(
-            work.take(), final=True, commits=commits, transactions=transactions
-        )
+        return self._batch(work.take(), final=True, commits=commits, transactions=transactions)
 
     def _take_part(self) -> ChangeBatch:
         return self._batch(self._transactions.take_open(), final=False)

@@ -33,7 +33,7 @@ class TableLock(AbstractContextManager["TableLock"]):
     """LOCK TABLES … READ in a session of its own; entered before the snapshot is taken."""
 
     def __init__(self, connector: Connector, table: TableName) -> None:
-        self._table = table
+        self._table, self._connector = table, connector
         self._where = f"source table {table}"
         self._session: Session | None = connector.connect(role="source")
         self._kept = False
@@ -70,10 +70,10 @@ class TableLock(AbstractContextManager["TableLock"]):
 
     def position(self) -> str:
         """The end of the log, as text; asked for while the lock is held."""
-        from godwit.engines.mysql.capture import session_position
+        from godwit.engines.mysql.capture import end_of_log
 
         assert self._session is not None
-        return str(session_position(self._session))
+        return str(end_of_log(self._session, self._connector))
 
     def release(self, *, kept: bool = False) -> None:
         """Let writers go on. `kept`: unless the table's engine has no snapshots."""

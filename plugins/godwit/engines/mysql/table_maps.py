@@ -11,7 +11,9 @@ from godwit.engines.mysql.layouts import log_type, metadata_of
 from godwit.model.catalog import TableName
 
 # Optional fields, of which binlog_row_metadata decides.
-_SIGNEDNESS, _DEFAULT_CHARSET, _COLUMN_CHARSET, _COLUMN_NAME, _SET_LABELS, _ENUM_LABELS = range(1, 7)
+_SIGNEDNESS, _DEFAULT_CHARSET, _COLUMN_CHARSET, _COLUMN_NAME, _SET_LABELS, _ENUM_LABELS = range(
+    1, 7
+)
 _LABEL_DEFAULT_CHARSET, _LABEL_COLUMN_CHARSET = 10, 11
 # Types, behind their disguise (`log_type`).
 _NUMBERS = frozenset({1, 2, 3, 4, 5, 8, 9, 13, 246})

@@ -124,14 +124,21 @@ class TableWriter:
                     where=str(self.target),
                     hint="run convert_schema, or take the table out of the mapping",
                 )
-            self._check_columns(facts)
+            self._check(facts)
             if self._facts is not None and replace(facts, rows=0) != replace(self._facts, rows=0):
                 self._statements.clear()
                 self._encoders.clear()
             self._facts, self._facts_at = facts, now
         return self._facts
 
-    def _check_columns(self, facts: Facts) -> None:
+    def _check(self, facts: Facts) -> None:
+        if not facts.transactional:
+            raise ApplyError(
+                "the target table cannot take part in a transaction",
+                where=str(self.target),
+                why="changes and checkpoint would not be committed together",
+                hint="ALTER TABLE … ENGINE=InnoDB, then reload the table",
+            )
         absent = [c for c in self.columns if c.lower() not in facts.columns]
         if absent:
             raise ApplyError(

@@ -51,6 +51,27 @@ class Track(Protocol):
         ...
 
 
+class Cursor:
+    """The file and the offset in it, which events tell with 32 bits: files may be larger."""
+
+    def __init__(self, at: LogPoint) -> None:
+        self._base, self._number, self._offset = at.base, at.number, at.offset
+
+    def move(self, file: str, offset: int) -> None:
+        """Go to another place."""
+        point = LogPoint.of(file, offset)
+        self._base, self._number, self._offset = point.base, point.number, point.offset
+
+    def advance(self, end: int) -> None:
+        """To where an event ends, forward always."""
+        offset = self._offset & ~0xFFFFFFFF | end
+        self._offset = offset if offset >= self._offset else offset + (1 << 32)
+
+    def point(self, back: int = 0) -> LogPoint:
+        """Where it is, or so many bytes before."""
+        return LogPoint(self._number, max(self._offset - back, 4), self._base)
+
+
 class FileTrack:
     """By file and offset."""
 
@@ -60,6 +81,7 @@ class FileTrack:
 
     def begin(self, name: GroupName, at: LogPoint) -> None:
         """See `Track`."""
+        del name
         self._begin = at
 
     def seen(self) -> bool:

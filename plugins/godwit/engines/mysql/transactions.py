@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable
 
 from godwit.engines.mysql import events as e
@@ -11,13 +10,11 @@ from godwit.engines.mysql.gtid import LogPoint, LogPosition
 from godwit.engines.mysql.netting import Images, Operation
 from godwit.engines.mysql.relations import IGNORED, Plan, Relations
 from godwit.engines.mysql.statements import Statements
-from godwit.engines.mysql.tracks import GroupName, Track
+from godwit.engines.mysql.tracks import Cursor, GroupName, Track
+from godwit.engines.mysql.xa import Held, images_bytes, parse_statement
 from godwit.errors import CaptureError, CaptureLostError
 from godwit.model.changes import ShapeChange
 
-#: What prepared XA transactions may hold in memory until they are committed.
-HELD_BYTES = 1 << 30
-_XID = re.compile(r"X'([0-9a-f]*)'\s*,\s*X'([0-9a-f]*)'\s*,\s*(\d+)", re.IGNORECASE)
 _ROLLBACK_TO = re.compile(r"ROLLBACK\s+TO\s+(SAVEPOINT\s+)?", re.IGNORECASE)
 _RELOAD = "load the tables again (`godwit reload`)"
 
@@ -35,7 +32,7 @@ class Transactions:
         self, relations: Relations, statements: Statements, track: Track, at: LogPoint
     ) -> None:
         self._relations, self._statements, self._track = relations, statements, track
-        self._base, self._number, self._offset = at.base, at.number, at.offset
+        self._cursor = Cursor(at)
         self._operations: list[Operation] = []
         self._cut = 0
         #: The transaction of which a part was handed over has ended.
@@ -50,8 +47,7 @@ class Transactions:
         self._in_group = self._explicit = self._xa = self._skipping = self._handed = False
         self._committed: float | None = None
         self._savepoints: dict[str, int] = {}
-        self._held: dict[bytes, list[Operation]] = {}
-        self._held_bytes = 0
+        self._held = Held()
         self._reads: dict[int, Callable[[bytes, int], None]] = {
             e.TABLE_MAP: self._table_map,
             **dict.fromkeys(e.ROWS, self._rows),
@@ -108,7 +104,7 @@ class Transactions:
         return taken
 
     def _forget(self, taken: list[Operation]) -> None:
-        self.bytes -= sum(len(o.data) for o in taken if isinstance(o, Images))
+        self.bytes -= images_bytes(taken)
 
     # -- events
 
@@ -134,7 +130,7 @@ class Transactions:
                 raise e.malformed("an event with a wrong checksum")
             event = event[: -e.CHECKSUM]
         if position and not flags & e.IS_ARTIFICIAL:
-            self._advance(position)
+            self._cursor.advance(position)
         self._size = size
         self._dispatch(kind, event, moment, flags)
 
@@ -145,31 +141,22 @@ class Transactions:
         elif kind not in e.QUIET and not flags & e.IS_IGNORABLE:
             raise CaptureError(
                 f"the binary log holds an event that is not known (type {kind})",
-                where=str(self._at()),
+                where=str(self._cursor.point()),
                 why="the server is newer than this version of Godwit, or uses a feature it lacks",
                 hint="use a newer Godwit; nothing has been applied beyond this event",
             )
-
-    def _advance(self, position: int) -> None:
-        """Events tell 32 bits of where they end; files may be larger."""
-        offset = self._offset & ~0xFFFFFFFF | position
-        self._offset = offset if offset >= self._offset else offset + (1 << 32)
-
-    def _at(self, back: int = 0) -> LogPoint:
-        return LogPoint(self._number, max(self._offset - back, 4), self._base)
 
     def _rotate(self, event: bytes) -> None:
         # Whether this one has a checksum cannot be known before the file's format is.
         body = event[: -e.CHECKSUM] if e.checksummed(event) else event
         file, offset = e.rotate(body)
-        point = LogPoint.of(file, offset)
-        self._base, self._number, self._offset = point.base, point.number, point.offset
+        self._cursor.move(file, offset)
         self._maps.clear()
 
     def _format(self, event: bytes, position: int) -> None:
         self._checksums, _ = e.format_description(event)
         if position:
-            self._offset = position
+            self._cursor.advance(position)
         if self._in_group and position:
             # The server crashed while it wrote this transaction: it never happened.
             self._undo(self._cut)
@@ -179,7 +166,7 @@ class Transactions:
 
     def _begin(self, name: GroupName, *, explicit: bool) -> None:
         self._in_group, self._explicit = True, explicit
-        self._track.begin(name, self._at(self._size))
+        self._track.begin(name, self._cursor.point(self._size))
         self._skipping = self._track.seen()
 
     def _gtid(self, name: e.Gtid) -> None:
@@ -197,7 +184,7 @@ class Transactions:
 
     def _end(self, moment: int) -> None:
         """The group is committed."""
-        self._track.end(self._at())
+        self._track.end(self._cursor.point())
         if self._skipping:
             self._undo(self._cut)
         if len(self._operations) > self._cut or self._handed:
@@ -218,7 +205,7 @@ class Transactions:
         if self._handed:
             raise CaptureError(
                 "a transaction was taken back after a part of it was handed over",
-                where=str(self._at()),
+                where=str(self._cursor.point()),
                 why="it is larger than one batch",
                 hint="let batches be larger (MemoryLimitTotal) and run again",
             )
@@ -255,9 +242,7 @@ class Transactions:
             plan.check(found.before, found.after)
         if plan.mark is not None and self._track.within(plan.mark):
             return
-        self._operations.append(
-            Images(plan, found.kind, found.before, found.after, found.images)
-        )
+        self._operations.append(Images(plan, found.kind, found.before, found.after, found.images))
         self.bytes += len(found.images)
 
     def _partial(self, event: bytes, _moment: int) -> None:
@@ -266,7 +251,7 @@ class Transactions:
             return
         raise CaptureError(
             "a change in the binary log does not tell the whole row",
-            where=str(plan.table if plan else self._at()),
+            where=str(plan.table if plan else self._cursor.point()),
             why="a session has set binlog_row_value_options to PARTIAL_JSON",
             hint=f"set it to '' everywhere, then {_RELOAD}",
         )
@@ -274,7 +259,7 @@ class Transactions:
     def _incident(self, _event: bytes, _moment: int) -> None:
         raise CaptureLostError(
             "the binary log tells of an incident: changes may be missing in it",
-            where=str(self._at()),
+            where=str(self._cursor.point()),
             why="the server could not write everything into its log (a full disk, a crash)",
             hint=_RELOAD,
         )
@@ -312,8 +297,8 @@ class Transactions:
             self._savepoints[text[9:].strip()] = len(self._operations)
         elif word.startswith("ROLLBACK "):
             self._rollback_to(text)
-        elif word.startswith("XA ") and _XID.search(text):
-            self._xa_statement(text, moment)
+        elif word.startswith("XA ") and (parsed := parse_statement(text)) is not None:
+            self._xa_statement(*parsed, moment)
         elif not word.startswith("RELEASE S"):
             self._definition(query, moment)
 
@@ -342,21 +327,15 @@ class Transactions:
 
     # -- XA
 
-    def _xa_statement(self, text: str, moment: int) -> None:
-        match = _XID.search(text)
-        assert match is not None
-        first, second = bytes.fromhex(match[1]), bytes.fromhex(match[2])
-        xid = struct.pack("<IBB", int(match[3]), len(first), len(second)) + first + second
-        verb = text.split(None, 2)[1].upper()
+    def _xa_statement(self, verb: str, xid: bytes, moment: int) -> None:
         if verb in {"START", "BEGIN"}:
             self._explicit = self._xa = True
+        elif verb in {"COMMIT", "ROLLBACK"} and self._xa:  # one phase
+            if verb == "ROLLBACK":
+                self._undo(self._cut)
+            self._end(moment)
         elif verb in {"COMMIT", "ROLLBACK"}:
-            if self._xa:  # one phase
-                if verb == "ROLLBACK":
-                    self._undo(self._cut)
-                self._end(moment)
-            else:
-                self._xa_finish(xid, moment, commit=verb == "COMMIT")
+            self._xa_finish(xid, moment, commit=verb == "COMMIT")
 
     def _xa_prepare(self, event: bytes, moment: int) -> None:
         one_phase, xid = e.xa_prepare(event)
@@ -366,34 +345,24 @@ class Transactions:
         held = self._operations[self._cut :]
         del self._operations[self._cut :]
         self._forget(held)
-        self._held[xid] = held
-        self._held_bytes += sum(len(o.data) for o in held if isinstance(o, Images))
-        if self._held_bytes > HELD_BYTES:
-            raise CaptureError(
-                f"prepared XA transactions hold more than {HELD_BYTES >> 20} MB",
-                where=str(self._at()),
-                hint="commit them or roll them back (XA RECOVER lists them); make them smaller",
-            )
+        self._held.put(xid, held, str(self._cursor.point()))
         self._track.hold(xid)
-        self._track.end(self._at())
+        self._track.end(self._cursor.point())
         self._close_group()
 
     def _xa_finish(self, xid: bytes, moment: int, *, commit: bool) -> None:
-        held = self._held.pop(xid, None)
+        held = self._held.pop(xid)
         if held is None and commit and not self._skipping:
             raise CaptureLostError(
                 "an XA transaction was committed that was prepared before the capture began",
-                where=str(self._at()),
+                where=str(self._cursor.point()),
                 why="its rows lie in a part of the log that was not read",
                 hint=_RELOAD,
             )
-        held = held or []
-        size = sum(len(o.data) for o in held if isinstance(o, Images))
-        self._held_bytes -= size
         if commit and not self._skipping:
-            self._operations += held
-            self.bytes += size
+            self._operations += held or []
+            self.bytes += images_bytes(held or [])
         else:
-            self._operations += [o for o in held if isinstance(o, ShapeChange)]
+            self._operations += [o for o in held or [] if isinstance(o, ShapeChange)]
         self._track.release(xid)
         self._end(moment)

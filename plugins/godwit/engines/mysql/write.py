@@ -41,6 +41,8 @@ from godwit.model.chunks import Chunk, LoadedChunk
 from godwit.model.mapping import TableMapping
 from godwit.protocols import Epoch, RowStream
 
+#: A source offers the first only when it is of this engine as well.
+FORMATS = (MYSQL_COLUMNS, COLUMNS)
 _DUPLICATE = frozenset({1022, 1062, 1586})
 #: Nothing is quoted; a backslash stands before what would end a field.
 _LOAD = (
@@ -58,8 +60,7 @@ _RECONNECT_PAUSE = 0.5
 def formats(_connector: Connector, mapping: TableMapping) -> tuple[Format, ...]:
     """How rows can be written, fastest exact way first."""
     del mapping
-    # The source offers the first of them only when it is of this engine.
-    return MYSQL_COLUMNS, COLUMNS
+    return FORMATS
 
 
 # -- rows

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+
+import psycopg
 
 from godwit.engines.postgres.catalog import ENGINE_NAME, Connection
 from godwit.engines.postgres.connection import Connector
-from godwit.engines.postgres.ddl_foreign import converted
+from godwit.engines.postgres.ddl_foreign import converted, own_types
 from godwit.engines.postgres.ddl_mapped import ForeignKeyRenaming, Mapped
 from godwit.engines.postgres.ddl_run import parity, run_schema
 from godwit.engines.postgres.ddl_schemas import settle_schemas
@@ -72,8 +75,8 @@ def plan_any_schema(
 
 
 def drop_tables(conn: Connection, mappings: Sequence[TableMapping]) -> list[str]:
-    """Drop the mapped tables if they exist; returns what PostgreSQL says it dropped along with
-    them (views and foreign keys that hang on them).
+    """Drop the mapped tables if they exist, and the enums made for them alone; returns what
+    PostgreSQL says it dropped along with them (views and foreign keys that hang on them).
     """
     if not mappings:
         return []
@@ -88,6 +91,10 @@ def drop_tables(conn: Connection, mappings: Sequence[TableMapping]) -> list[str]
     conn.add_notice_handler(note)
     try:
         conn.execute(f"DROP TABLE IF EXISTS {names} CASCADE".encode())
+        for name in own_types(mappings):
+            # Something else uses it: then it stays.
+            with suppress(psycopg.errors.DependentObjectsStillExist):
+                conn.execute(f"DROP TYPE IF EXISTS {quoted(*name)}".encode())
     finally:
         conn.remove_notice_handler(note)
     return [line for text in said for line in text.split("\n") if line.startswith("drop cascades")]

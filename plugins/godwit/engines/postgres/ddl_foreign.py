@@ -32,7 +32,7 @@ SETTINGS = {
 Converted = tuple[Catalog, tuple[TableMapping, ...], list[Finding]]
 
 
-def chosen(settings: dict[str, Any], name: str) -> str:
+def chosen(settings: Mapping[str, Any], name: str) -> str:
     """The value of a setting.
 
     Raises:
@@ -49,7 +49,18 @@ def chosen(settings: dict[str, Any], name: str) -> str:
     return value
 
 
-def choices(conn: Connection, settings: dict[str, Any]) -> Choices:
+def own_types(mappings: Sequence[TableMapping]) -> list[TableName]:
+    """Names of the enums that are made for columns whose engine has the labels in the column."""
+    names = Names.of(mappings)
+    return [
+        TableName(m.target.schema, names.free(m.target, c.target))
+        for m in mappings
+        for c in m.columns
+        if c.source and m.source.column(c.source).native.lower().startswith("enum(")
+    ]
+
+
+def choices(conn: Connection, settings: Mapping[str, Any]) -> Choices:
     """How types are spelled on this target."""
     rows = fetch(
         conn,
@@ -92,12 +103,19 @@ def converted(
 
 
 def _refused(connector: Connector, cause: psycopg.Error) -> EndpointError:
+    hint = "see the server's log; tables are tried in a schema of their own, which is rolled back"
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
+        hint = (
+            "GRANT CREATE ON DATABASE … to the target's login: tables are tried in a schema of "
+            "their own, which is rolled back"
+        )
+    if isinstance(cause, psycopg.errors.OutOfMemory):
+        hint = "raise max_locks_per_transaction on the target"
     return EndpointError(
-        "tables cannot be made on the target",
+        "tables cannot be tried on the target",
         where=connector.where,
         why=cause.diag.message_primary or type(cause).__name__,
-        hint="GRANT CREATE ON DATABASE … to the target's login: tables are tried in a schema of "
-        "their own, which is rolled back",
+        hint=hint,
     )
 
 
@@ -162,7 +180,7 @@ def _foreign_keys(
             if referenced is None or index is None:
                 subject = f"foreign key {key.name} of {mapping.target}"
                 hint = "make it on the target by hand, once what it needs is there"
-                code = "foreign-key-not-converted"
+                code = "foreign-key-left-out"
                 findings.append(Finding(code, Severity.WARNING, subject, reason, hint))
             else:
                 made.append(_foreign_key(mapping, key, referenced, index))

@@ -31,30 +31,28 @@ def index_piece(plan: TablePlan, index: Index) -> Piece | None:
     if index.kind == "spatial":
         method = "gist"
         if plan.choices.geometry is None:
-            plan.note("index-not-converted", subject, "PostGIS is not on the target", _HAND)
+            plan.note("index-left-out", subject, "PostGIS is not on the target", _HAND)
             return None
     elif index.kind not in _ORDERED:
         reason = f"PostgreSQL has no {index.kind} index of this kind"
         hint = "a GIN index over to_tsvector(…) is the nearest; queries must be written anew"
-        plan.note(
-            "index-not-converted", subject, reason, hint if index.kind == "fulltext" else _HAND
-        )
+        plan.note("index-left-out", subject, reason, hint if index.kind == "fulltext" else _HAND)
         return None
     parts = [_part(plan, index, part, method) for part in index.parts]
     where = translate(index.where, plan.dialect, ENGINE_NAME, plan.columns) if index.where else ""
     if any(part is None for part in parts) or where is None:
         shown = "; ".join(p.expression for p in index.parts if p.expression) or index.where
         reason = f"its expression has no translation: {shown}"
-        plan.note("index-not-converted", subject, reason, _HAND)
+        plan.note("index-left-out", subject, reason, _HAND)
         return None
     if not index.visible:
-        plan.note("index-visible", subject, "the source's optimizer ignores it", minor=True)
+        plan.note("invisible-index", subject, "the source's optimizer ignores it", minor=True)
     name = plan.names.free(plan.mapping.target, index.name, "_key" if index.unique else "_idx")
     statement = (
         f"CREATE {'UNIQUE ' if index.unique else ''}INDEX {quoted(name)} ON {quoted(*plan.table)} "
         f"USING {method} ({', '.join(part for part in parts if part)})"
     )
-    return Piece(f"{statement} WHERE {where}" if where else statement, what, "index-not-converted")
+    return Piece(f"{statement} WHERE {where}" if where else statement, what, "index-left-out")
 
 
 def _part(plan: TablePlan, index: Index, part: IndexPart, method: str) -> str | None:

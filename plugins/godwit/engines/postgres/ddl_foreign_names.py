@@ -65,7 +65,7 @@ def fit(
 
 def _fit_table(mapping: TableMapping, findings: list[Finding]) -> TableMapping:
     target = TableName(_schema(mapping.target.schema), shortened(mapping.target.name))
-    columns = {c.target: _column(c.target) for c in mapping.columns}
+    columns = {c.target: column_name(c.target) for c in mapping.columns}
     if target == mapping.target and all(old == new for old, new in columns.items()):
         return mapping
     if target != mapping.target:
@@ -86,7 +86,8 @@ def _schema(name: str) -> str:
     return shortened(f"_{name}" if name.startswith(SYSTEM_PREFIX) else name)
 
 
-def _column(name: str) -> str:
+def column_name(name: str) -> str:
+    """A column's name as PostgreSQL can bear it."""
     return f"{name}_" if name in SYSTEM_COLUMNS else shortened(name)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,13 +10,18 @@ from godwit.engines.postgres.catalog import ENGINE_NAME
 from godwit.engines.postgres.datatypes import Choices, spelling
 from godwit.engines.postgres.ddl_foreign_defaults import default
 from godwit.engines.postgres.ddl_foreign_index import index_piece
-from godwit.engines.postgres.ddl_foreign_names import MAX_NAME_BYTES, Names, shortened
+from godwit.engines.postgres.ddl_foreign_names import (
+    MAX_NAME_BYTES,
+    Names,
+    column_name,
+    shortened,
+)
 from godwit.engines.postgres.ddl_trial import Draft, Piece, lost_column, lost_default
 from godwit.engines.postgres.names import literal, quoted
 from godwit.engines.postgres.objects_shapes import ColumnShape
 from godwit.model.catalog import Check, Column, Key, TableName
 from godwit.model.datatypes import DataType, Kind
-from godwit.model.dialects import translate
+from godwit.model.dialects import mentioned, translate
 from godwit.model.mapping import ColumnMapping, TableMapping
 from godwit.model.report import Finding, Severity
 
@@ -60,8 +65,10 @@ class TablePlan:
         kept = dict(self.mapping.target_names)
         taken = set(kept.values())
         for column in self.mapping.source.columns:
-            if column.generated is not None and shortened(column.name) not in taken:
-                kept[column.name] = shortened(column.name)
+            name = column_name(column.name)
+            if column.generated is not None and name not in taken:
+                kept[column.name] = name
+                taken.add(name)
         return kept
 
     def draft(self) -> Draft:
@@ -101,6 +108,9 @@ class TablePlan:
                 made = self._generated(column, column.generated)
                 if made is not None:
                     yield made
+            elif column.generated is not None:
+                label = f"generated column {self.mapping.target}.{column.name}"
+                self.note("column-left-out", label, "another column has its name on the target")
         for target in self.mapping.columns:
             if target.source is None:
                 kind = spelling(target.type or DataType(Kind.TEXT), self.choices)
@@ -213,20 +223,26 @@ class TablePlan:
         what = f"check {check.name}"
         if not check.enforced:
             subject = f"{what} of {self.mapping.target}"
-            self.note("check-not-enforced", subject, "the source does not enforce it", minor=True)
+            self.note("check-left-out", subject, "the source does not enforce it", minor=True)
             return
         said = translate(check.expression, self.dialect, ENGINE_NAME, self.columns)
         if said is None:
             reason = f"the condition has no translation: {check.expression}"
             subject = f"{what} of {self.mapping.target}"
-            self.note("check-not-converted", subject, reason, _HAND)
+            self.note("check-left-out", subject, reason, _HAND)
             return
         self._constrain(check.name, said, f"{what} ({check.expression})")
+        words = self._loose(mentioned(check.expression, self.dialect) or ())
+        if words:
+            reason = (
+                f"it compares {', '.join(words)} by capitals and accents too; the source doesn't"
+            )
+            self.note("collation", f"{what} of {self.mapping.target}", reason, minor=True)
 
     def _constrain(self, name: str, condition: str, what: str) -> None:
         constraint = quoted(shortened(name))
         statement = f"ALTER TABLE {quoted(*self.table)} ADD CONSTRAINT {constraint}"
-        self.pieces.append(Piece(f"{statement} CHECK ({condition})", what, "check-not-converted"))
+        self.pieces.append(Piece(f"{statement} CHECK ({condition})", what, "check-left-out"))
 
     # -- the rest
 
@@ -246,20 +262,24 @@ class TablePlan:
         if source.parts:
             reason = f"its {len(source.parts)} partitions become one table"
             hint = "partition it on the target before the load, if it should be"
-            self.note("partitions", label, reason, hint, minor=True)
-        loose = sorted(
-            {
-                c
-                for key in source.keys
-                for c in key.columns
-                if c in self.columns
-                and source.column(c).type.kind is Kind.TEXT
-                and not source.column(c).byte_equal
-            }
-        )
+            self.note("partitions-left-out", label, reason, hint, minor=True)
+        loose = self._loose(c for key in source.keys for c in key.columns)
         if loose:
             reason = f"keys over {', '.join(loose)} tell capitals, accents or blanks apart that "
             reason += "the source takes for equal"
             self.note(
                 "collation", label, reason, "use lower(…) or citext if that matters", minor=True
             )
+
+    def _loose(self, columns: Iterable[str]) -> list[str]:
+        """Those whose texts the source takes for equal when their letters differ."""
+        source = {c.name: c for c in self.mapping.source.columns}
+        return sorted(
+            {
+                name
+                for name in columns
+                if name in self.columns
+                and source[name].type.kind is Kind.TEXT
+                and not source[name].byte_equal
+            }
+        )

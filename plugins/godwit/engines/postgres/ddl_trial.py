@@ -23,8 +23,10 @@ from godwit.model.catalog import NativeObject, TableName
 #: Every object made is a lock held to the end of the transaction.
 TABLES_AT_ONCE = 100
 TRIAL_SCHEMA = "godwit_trial"
+#: Classes of errors that are about what was said; others are about the server's state.
+OBJECTIONS = ("0A", "22", "23", "2B", "39", "42", "54", "P0", "XX")
 #: The code of a table that cannot be made at all.
-NO_TABLE = "table-not-converted"
+NO_TABLE = "table-left-out"
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def tried(
     `schemas`: real name → the trial's. Nothing is left behind.
 
     Raises:
-        psycopg.Error: the login may not make a schema.
+        psycopg.Error: the login may not make a schema, or the server is not up to it.
     """
     objects: list[NativeObject] = []
     refusals: list[Refusal] = []
@@ -186,7 +188,7 @@ def lost_column(draft: Draft, column: str, reason: str) -> Refusal:
         f"generated column {draft.label}.{column}",
         f"the source computes it as {draft.sources.get(column, '')}: {reason}; "
         "the target does not have this column",
-        "generated-column",
+        "column-left-out",
         "add it on the target by hand: ALTER TABLE … ADD COLUMN … GENERATED ALWAYS AS (…) STORED",
     )
 
@@ -196,7 +198,7 @@ def lost_default(draft: Draft, column: str, reason: str) -> Refusal:
     return Refusal(
         f"default of {draft.label}.{column}",
         f"the source has {draft.sources.get(column, '')}: {reason}",
-        "default-not-converted",
+        "default-left-out",
         "ALTER TABLE … ALTER COLUMN … SET DEFAULT … on the target by hand",
     )
 
@@ -209,6 +211,8 @@ def _error(conn: Connection, statements: str, *, keep: bool = True) -> str | Non
         with conn.transaction(force_rollback=not keep):
             conn.execute(statements.encode())
     except psycopg.Error as cause:
+        if not (cause.sqlstate or "").startswith(OBJECTIONS):
+            raise
         return cause.diag.message_primary or type(cause).__name__
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -23,11 +24,16 @@ _DATES = frozenset({Kind.DATE, Kind.TIMESTAMP})
 # -- the target's side
 
 
-def doubts(connector: Connector, catalog: Catalog, mappings: Sequence[TableMapping]) -> list[Doubt]:
-    """Values of another engine that PostgreSQL's columns cannot hold as they are."""
+def doubts(
+    catalog: Catalog, mappings: Sequence[TableMapping], settings: Mapping[str, Any]
+) -> list[Doubt]:
+    """Values of another engine that PostgreSQL's columns cannot hold as they are.
+
+    `settings`: of the target endpoint.
+    """
     if catalog.engine == ENGINE_NAME:
         return []
-    enums = chosen(connector.settings, "enum")
+    enums = chosen(settings, "enum")
     return [d for mapping in mappings for d in _of_table(mapping, enums)]
 
 
@@ -37,12 +43,10 @@ def _of_table(mapping: TableMapping, enums: str) -> Iterator[Doubt]:
     for target in mapping.columns:
         if target.source is not None and target.plain:
             column = source.column(target.source)
-            yield from column_doubts(source.name, column, enums, key=column.name in long)
+            yield from _of_column(source.name, column, enums, key=column.name in long)
 
 
-def column_doubts(
-    table: TableName, column: Column, enums: str = "type", *, key: bool = False
-) -> Iterator[Doubt]:
+def _of_column(table: TableName, column: Column, enums: str, *, key: bool) -> Iterator[Doubt]:
     """What a column may hold that PostgreSQL's cannot; `key`: of a key or index."""
     if column.type.kind in _TEXTS:
         yield from _of_text(table, column)

@@ -1,9 +1,9 @@
 """Batches of `COLUMNS` as tuples of COPY BINARY.
 
 Each column is first brought into one of a few plain layouts by Arrow (`Encoder`); interleaving them
-into tuples exists twice: here in Python, as the reference, and compiled in ``_encode.pyx``. `encode`
-is the compiled one where the extension could be built; a property test holds both against each
-other and the server.
+into tuples exists twice: here in Python, as the reference, and compiled in ``_encode.pyx``.
+`encode` is the compiled one where the extension could be built; a property test holds both against
+each other and the server.
 
 What has no exact binary form here is not guessed: `UnencodableError` sends the rows by way of text,
 which the server judges.

@@ -231,7 +231,9 @@ class Relations:
             cancelled=self._payload(owner.table, gone, *rows.cancelled),
         )
 
-    def _payload_of(self, owner: _Owner, known: Sequence[int], rows: int, data: bytes) -> Payload | None:
+    def _payload_of(
+        self, owner: _Owner, known: Sequence[int], rows: int, data: bytes
+    ) -> Payload | None:
         return self._payload(owner.table, tuple(owner.columns[i] for i in known), rows, data)
 
     def _move(self, move: Move) -> KeyMove:

@@ -72,7 +72,7 @@ class PostgresTarget(Checksum):
 
     def doubts(self, catalog: Catalog, mappings: Sequence[TableMapping]) -> list[Doubt]:
         """Values that the columns to be made here cannot hold as they are."""
-        return doubts.doubts(self.connector, catalog, mappings)
+        return doubts.doubts(catalog, mappings, self.connector.settings)
 
     def plan_schema(self, catalog: Catalog, mappings: Sequence[TableMapping]) -> SchemaPlan:
         """DDL that makes the mapped tables and their objects."""

@@ -17,9 +17,7 @@ _TIMES = {11: "time", 19: "time", 12: "datetime", 18: "datetime", 7: "timestamp"
 _BINARY = "binary"
 
 
-def change_of(
-    column: Column, told: MapColumn, charset: str | None, labels: tuple[str, ...]
-) -> str:
+def change_of(column: Column, told: MapColumn, charset: str | None, labels: tuple[str, ...]) -> str:
     """What the column has become, as a type, when its values can no longer be told exactly; empty
     when they can: it is the same or has only grown.
 

@@ -1,0 +1,97 @@
+"""Privileges to write, table by table: what accounts hold, taking it, giving it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from godwit.engines.mysql.connection import Session
+from godwit.engines.mysql.names import quoted
+
+#: What changes rows; the others of a table stay.
+_PRIVILEGES = ("INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "CREATE", "TRIGGER")
+
+
+def table_grants(session: Session, tables: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """Privileges on the tables and on their columns that allow writing, as plain JSON."""
+    found: list[dict[str, Any]] = []
+    for schema, name in tables:
+        for column, view in ((None, "TABLE_PRIVILEGES"), ("COLUMN_NAME", "COLUMN_PRIVILEGES")):
+            rows = session.rows(
+                f"SELECT GRANTEE, PRIVILEGE_TYPE, IS_GRANTABLE, {column or 'NULL'}"
+                f" FROM information_schema.{view} WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s"
+                " AND PRIVILEGE_TYPE IN %s ORDER BY 1, 2, 4",
+                (schema, name, _PRIVILEGES),
+            )
+            found += [
+                {
+                    "schema": schema,
+                    "table": name,
+                    "column": of,
+                    "grantee": grantee,
+                    "privilege": privilege,
+                    "option": option == "YES",
+                }
+                for grantee, privilege, option, of in rows
+            ]
+    return found
+
+
+def other_writers(session: Session, tables: Sequence[Sequence[str]]) -> list[str]:
+    """Accounts whose privileges are those of a database or of the whole server."""
+    wanted = ("INSERT", "UPDATE", "DELETE")
+    schemas = tuple({schema for schema, _ in tables}) or ("",)
+    everywhere = session.rows(
+        "SELECT DISTINCT GRANTEE FROM information_schema.USER_PRIVILEGES"
+        " WHERE PRIVILEGE_TYPE IN %s ORDER BY 1",
+        (wanted,),
+    )
+    there = session.rows(
+        "SELECT DISTINCT GRANTEE, TABLE_SCHEMA FROM information_schema.SCHEMA_PRIVILEGES"
+        " WHERE PRIVILEGE_TYPE IN %s AND EXISTS (SELECT 1 FROM information_schema.SCHEMATA s"
+        " WHERE s.SCHEMA_NAME IN %s AND s.SCHEMA_NAME LIKE TABLE_SCHEMA) ORDER BY 1, 2",
+        (wanted, schemas),
+    )
+    lines = [
+        f"{grantee} may write on the whole server and can still write" for (grantee,) in everywhere
+    ]
+    return lines + [
+        f"{grantee} may write in the whole database {schema} and can still write"
+        for grantee, schema in there
+    ]
+
+
+def revoke(session: Session, grants: Sequence[Mapping[str, Any]]) -> None:
+    """Take them; those that are gone already are left out."""
+    for statement in _statements(
+        grants, "REVOKE {} ON {} FROM {}", current=_present(session, grants)
+    ):
+        session.run(statement)
+
+
+def grant_back(session: Session, grants: Sequence[Mapping[str, Any]]) -> None:
+    """Give them back, with their grant option."""
+    for statement in _statements(grants, "GRANT {} ON {} TO {}", current=None):
+        session.run(statement)
+
+
+def _present(session: Session, grants: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return table_grants(session, sorted({(g["schema"], g["table"]) for g in grants}))
+
+
+def _statements(
+    grants: Sequence[Mapping[str, Any]],
+    template: str,
+    *,
+    current: Sequence[Mapping[str, Any]] | None,
+) -> Iterator[str]:
+    """The grantee is already quoted as an account: information_schema shows ``'user'@'host'``."""
+    for grant in grants:
+        if current is not None and grant not in current:
+            continue
+        column = f" ({quoted(grant['column'])})" if grant["column"] else ""
+        statement = template.format(
+            grant["privilege"] + column, quoted(grant["schema"], grant["table"]), grant["grantee"]
+        )
+        keeps = grant["option"] and template.startswith("GRANT")
+        yield statement + (" WITH GRANT OPTION" if keeps else "")

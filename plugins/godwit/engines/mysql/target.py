@@ -1,0 +1,205 @@
+"""A MySQL or MariaDB target endpoint: what it does is in the other files of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from godwit.engines.mysql import apply, checks, clear, ddl, sequences, window, write
+from godwit.engines.mysql.checksum import Checksum
+from godwit.engines.mysql.connection import Connector
+from godwit.engines.mysql.control import MySqlControl
+from godwit.model.catalog import Catalog, TableName
+from godwit.model.changes import Format, Payload
+from godwit.model.chunks import Chunk, LoadedChunk
+from godwit.model.doubts import Doubt
+from godwit.model.endpoint import Connection
+from godwit.model.mapping import TableMapping
+from godwit.model.report import Finding, ObjectParity
+from godwit.protocols import (
+    Applier,
+    Epoch,
+    ErrorPolicy,
+    Reselect,
+    RowStream,
+    SchemaPlan,
+    SchemaStep,
+    SequenceValue,
+)
+
+#: What our sessions have set, given back to SQL of the definition.
+_OWN_SETTINGS = (
+    "SET SESSION sql_mode = DEFAULT, SESSION time_zone = DEFAULT, SESSION foreign_key_checks = 1,"
+    " SESSION unique_checks = 1"
+)
+
+
+class MySqlTarget(Checksum):
+    """See `godwit.protocols.Target`.
+
+    Args:
+        connection: the Airflow connection.
+        settings: the endpoint's settings in the definition.
+    """
+
+    engine = "mysql"
+
+    def __init__(self, connection: Connection, settings: Mapping[str, Any]) -> None:
+        self.connector = Connector(connection, settings)
+        self._controls: dict[str, MySqlControl] = {}
+        super().__init__(self.connector, "target")
+
+    def check(self, migration: str, mappings: Sequence[TableMapping]) -> list[Finding]:
+        """Reachability, privileges, settings, and what is in the way."""
+        return checks.check_target(self.connector, migration, mappings)
+
+    def control(self, migration: str) -> MySqlControl:
+        """The control tables of one migration."""
+        return self._controls.setdefault(migration, MySqlControl(self.connector, migration))
+
+    # -- schema
+
+    def fit(
+        self, catalog: Catalog, mappings: Sequence[TableMapping]
+    ) -> tuple[tuple[TableMapping, ...], list[Finding]]:
+        """The mappings under names that the server can bear; each name changed is a finding."""
+        with self.connector.lease("target") as session:
+            folding = int(session.value("SELECT @@lower_case_table_names"))
+        return ddl.fit(catalog, mappings, self.connector.version, folding)
+
+    def doubts(self, catalog: Catalog, mappings: Sequence[TableMapping]) -> list[Doubt]:
+        """Values that the columns to be made here cannot hold as they are."""
+        connector = self.connector
+        return ddl.doubts(catalog, mappings, connector.settings, connector.version)
+
+    def plan_schema(self, catalog: Catalog, mappings: Sequence[TableMapping]) -> SchemaPlan:
+        """DDL that makes the mapped tables and their objects."""
+        connector = self.connector
+        with connector.lease("target") as session:
+            return ddl.plan_schema(
+                catalog, mappings, connector.version, connector.settings, session
+            )
+
+    def run_schema(
+        self,
+        steps: Sequence[SchemaStep],
+        *,
+        parallel: int = 1,
+        alone: bool = False,
+        report: Callable[[ObjectParity], None] | None = None,
+    ) -> list[ObjectParity]:
+        """Execute steps; what exists and is equal is skipped."""
+        return ddl.run_schema(self.connector, steps, parallel=parallel, alone=alone, report=report)
+
+    def parity(self, plan: SchemaPlan) -> list[ObjectParity]:
+        """Compare every object of the plan with what the target has."""
+        with self.connector.lease("target") as session:
+            return ddl.parity(session, plan)
+
+    def drop_tables(self, mappings: Sequence[TableMapping]) -> None:
+        """Drop the mapped tables if they exist."""
+        with self.connector.lease("target") as session:
+            ddl.drop_tables(session, mappings)
+
+    # -- rows
+
+    def prepare_tables(
+        self, mappings: Sequence[TableMapping], mode: str, epoch: Epoch
+    ) -> list[Finding]:
+        """`TargetTablePrepMode` for tables of which nothing is loaded yet."""
+        clear.prepare_tables(self.connector, mappings, mode, epoch)
+        return []
+
+    def formats(self, mapping: TableMapping) -> tuple[Format, ...]:
+        """How rows can be written, fastest exact way first."""
+        return write.formats(self.connector, mapping)
+
+    def load(
+        self, chunk: Chunk, mapping: TableMapping, rows: RowStream, epoch: Epoch
+    ) -> LoadedChunk:
+        """Write rows and the ledger line in one commit."""
+        return write.load(self.connector, chunk, mapping, rows, epoch)
+
+    def clear_rows(self, mapping: TableMapping, chunks: Sequence[str], epoch: Epoch) -> None:
+        """Remove all rows of the table and these ledger lines, in one commit."""
+        clear.clear_rows(self.connector, mapping, chunks, epoch)
+
+    def replace_window(
+        self,
+        mapping: TableMapping,
+        column: str,
+        lower: str,
+        upper: str,
+        rows: RowStream,
+        epoch: Epoch,
+    ) -> int:
+        """Replace the rows of a window by these, in one commit."""
+        return window.replace_window(self.connector, mapping, column, lower, upper, rows, epoch)
+
+    # -- changes
+
+    def change_formats(self, mappings: Sequence[TableMapping]) -> tuple[Format, ...]:
+        """How changes can be applied: what every table accepts."""
+        accepted = [self.formats(mapping) for mapping in mappings]
+        first = accepted[0] if accepted else write.FORMATS
+        return tuple(f for f in first if all(f in other for other in accepted))
+
+    def applier(
+        self,
+        migration: str,
+        mappings: Sequence[TableMapping],
+        format: Format,
+        epoch: Epoch,
+        policy: ErrorPolicy,
+        reselect: Reselect,
+    ) -> Applier:
+        """A session that applies changes."""
+        return apply.MySqlApplier(
+            self.connector, migration, mappings, format, epoch, policy, reselect
+        )
+
+    def repair(
+        self,
+        mapping: TableMapping,
+        found: Payload,
+        gone: Payload,
+        epoch: Epoch | None,
+        format: Format,
+    ) -> int:
+        """Make rows as the source has them and remove those it hasn't."""
+        return apply.repair(self.connector, mapping, format, found, gone, epoch)
+
+    # -- cutover
+
+    def advance_sequences(
+        self, values: Sequence[SequenceValue], mappings: Sequence[TableMapping]
+    ) -> list[str]:
+        """Set counters to the source's state and past the largest value present."""
+        return sequences.advance_sequences(self.connector, values, mappings)
+
+    def execute(self, statements: Sequence[str]) -> None:
+        """Run SQL of the definition; the session has the login's own settings."""
+        session = self.connector.connect(role="target")
+        try:
+            session.run(_OWN_SETTINGS)
+            for statement in statements:
+                session.run(statement)
+        finally:
+            if session.open:
+                session.close()
+
+    def row_estimate(self, table: TableName) -> int:
+        """Rows by the target's statistics, -1 unknown."""
+        with self.connector.lease("target") as session:
+            found = session.value(
+                "SELECT TABLE_ROWS FROM information_schema.TABLES"
+                " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+                list(table),
+            )
+        return -1 if found is None else int(found)
+
+    def close(self) -> None:
+        """Close every connection that is kept open."""
+        for control in self._controls.values():
+            control.close()
+        self.connector.close()
