@@ -9,10 +9,12 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from godwit.migrator import Migrator
+from godwit.steps.comparison import Pair, pair_of
 from include.demo.mysql_servers import MySqlDatabase
 from include.demo.mysql_servers import quoted as backticks
 from include.demo.servers import Database
@@ -28,7 +30,7 @@ def is_mysql(database: AnyDatabase) -> bool:
 
 @contextmanager
 def moving(
-    source: AnyDatabase, target: AnyDatabase, told: Told | None = None, **changed: Any
+    source: AnyDatabase, target: AnyDatabase, told: Told | None = None, /, **changed: Any
 ) -> Iterator[Migrator]:
     """A migrator over two databases of any kind, under a name of its own: control tables of a MySQL
     server are shared by all of its databases.
@@ -38,7 +40,7 @@ def moving(
         yield migrator
 
 
-def loaded(source: AnyDatabase, target: AnyDatabase, **changed: Any) -> Told:
+def loaded(source: AnyDatabase, target: AnyDatabase, /, **changed: Any) -> Told:
     """Everything up to a consistent target: schema, rows, changes so far."""
     told = Told()
     with moving(source, target, told, **changed) as migrator:
@@ -51,21 +53,45 @@ def loaded(source: AnyDatabase, target: AnyDatabase, **changed: Any) -> Told:
     return told
 
 
-def caught_up(source: AnyDatabase, target: AnyDatabase, **changed: Any) -> None:
+def caught_up(source: AnyDatabase, target: AnyDatabase, /, **changed: Any) -> None:
     """Apply what has been committed on the source so far."""
     with moving(source, target, **changed) as migrator:
         migrator.follow(migrator.source.position())
 
 
-def unequal(source: AnyDatabase, target: AnyDatabase, **changed: Any) -> dict[str, str]:
+def unequal(source: AnyDatabase, target: AnyDatabase, /, **changed: Any) -> dict[str, str]:
     """What Godwit's validation finds: tables that differ and what it says of them."""
     with moving(source, target, **changed) as migrator:
         report = migrator.validate()
-    return {
-        str(table.table): table.note or str(table.differences)
-        for table in report.tables
-        if not table.equal or table.note
-    }
+        wrong = [table for table in report.tables if not table.equal or table.note]
+        return {
+            str(t.table): f"{t.note} {t.differences[:3]} in {_columns(migrator, t.table)}"
+            for t in wrong
+        }
+
+
+def _columns(migrator: Migrator, table: Any) -> list[str]:
+    """The columns that differ, for whoever has to find out why."""
+    mapping = next(m for m in migrator.mappings if m.target == table or m.source.name == table)
+    pair = pair_of(migrator.source, migrator.target, mapping)
+    if not isinstance(pair, Pair):
+        return [pair.reason]
+    found = []
+    for place, name in enumerate(pair.source.columns):
+        key = (0,) if pair.source.key else ()
+        chosen = [*pair.source.key[:1], place]
+        sides = []
+        for side, spec in ((migrator.source, pair.source), (migrator.target, pair.target)):
+            narrow = replace(
+                spec,
+                columns=tuple(spec.columns[n] for n in chosen),
+                kinds=tuple(spec.kinds[n] for n in chosen),
+                key=key,
+            )
+            sides.append(sorted(side.row_hashes(narrow, 1, [0])))
+        if sides[0] != sides[1]:
+            found.append(f"{name} ({pair.source.kinds[place]})")
+    return found
 
 
 def rows(database: AnyDatabase, schema: str, table: str, columns: list[str]) -> Counter[Any]:

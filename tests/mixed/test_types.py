@@ -131,7 +131,7 @@ def test_mysql_to_mysql(mysql_source: MySqlDatabase, mysql_target: MySqlDatabase
     write(mysql_source, names, 10_001)
     mysql_source.execute("UPDATE t SET id = id + 100000 WHERE id BETWEEN 1 AND 5000 AND id % 2")
     caught_up(mysql_source, mysql_target, table_mappings=rules)
-    shown = ", ".join(f"HEX(CAST({n} AS BINARY)), CAST({n} AS CHAR)" for n in names)
+    shown = ", ".join(f"HEX({n})" for n in names)
     query = f"SET time_zone = '+00:00'; SELECT id, {shown} FROM t ORDER BY id"
     tables = []
     for database in (mysql_source, mysql_target):
@@ -201,7 +201,6 @@ FROM_POSTGRES: dict[str, list[str]] = {
     "macaddr": ["'08:00:2b:01:02:03'"],
     "int4range": ["'[1,5)'", "'empty'"],
     "tsvector": ["'a fat cat'"],
-    "xml": ["'<a>é</a>'"],
     "money": ["'12.34'"],
     "point": ["'(1,2.5)'"],
 }  # fmt: skip

@@ -19,7 +19,7 @@ FROM_MYSQL = {
     "cast(`a` as char charset utf8mb4)": 'CAST("a" AS TEXT)',
     "cast(`a` as char(3))": 'CAST("a" AS VARCHAR(3))',
     "cast(`a` as unsigned)": 'CAST("a" AS DECIMAL(20, 0))',
-    "concat(`a`, ' ', `b`)": "\"a\" || ' ' || \"b\"",
+    "concat(`a`, ' ', `b`)": '"a" || \' \' || "b"',
     "`a` || `b`": '"a" OR "b"',
     "`a` regexp '^[a-z]+$'": "\"a\" ~ '^[a-z]+$'",
     "regexp_like(`a`, _utf8mb4'^x')": "\"a\" ~ '^x'",
@@ -67,7 +67,7 @@ FROM_POSTGRES = {
     "(now() + '1 day'::interval)": "(CURRENT_TIMESTAMP() + INTERVAL '1' DAY)",
     "date_part('year'::text, a)": "EXTRACT(year FROM `a`)",
     "length(a)": "CHAR_LENGTH(`a`)",
-    '"Name" <> \'\'::text': "`Name` <> ''",
+    "\"Name\" <> ''::text": "`Name` <> ''",
     "Folded > 0": "`folded` > 0",
 }
 NOT_FROM_POSTGRES = [

@@ -27,7 +27,7 @@ class Told:
 
 @contextmanager
 def migrating(
-    source: Database, target: Database, told: Told | None = None, **changed: Any
+    source: Database, target: Database, told: Told | None = None, /, **changed: Any
 ) -> Iterator[Migrator]:
     """A migrator over the two databases; each is a process of its own as far as it can tell."""
     connections = {
@@ -39,7 +39,7 @@ def migrating(
         "migration_type": "full-load-and-cdc",
         "source": {"conn_id": "a"},
         "target": {"conn_id": "b"},
-        "tables": {"include": ["*.*"]},
+        **({} if "table_mappings" in changed else {"tables": {"include": ["*.*"]}}),
         **changed,
     }
     with Migrator(

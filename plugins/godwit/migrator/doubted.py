@@ -20,18 +20,18 @@ CODE = "doubt"
 
 #: What is counted, with the doubt's limits.
 _WORDS = {
-    Test.NOT_FINITE: "not a number or infinite",
-    Test.INFINITE: "infinite",
+    Test.NOT_FINITE: "not finite (NaN, infinity)",
+    Test.INFINITE: "at infinity",
     Test.DIGITS: "with more than {0} digits before or {1} behind the point",
     Test.RANGE: "outside {0} to {1}",
     Test.YEARS: "outside the years {0} to {1}",
-    Test.ZERO_DATE: "the date 0000-00-00",
-    Test.PARTIAL_DATE: "a date with a month or a day of zero",
+    Test.ZERO_DATE: "of the date 0000-00-00",
+    Test.PARTIAL_DATE: "with a month or a day of zero",
     Test.NUL: "with the character U+0000",
     Test.LENGTH: "longer than {0}",
     Test.INVALID_TEXT: "not valid in the column's encoding",
-    Test.EMPTY_LABEL: "the empty label of a refused value",
-    Test.DAY: "a time of 24 hours or more",
+    Test.EMPTY_LABEL: "of the empty label, which stands for a refused one",
+    Test.DAY: "of 24 hours or more",
 }
 
 
@@ -52,7 +52,7 @@ def doubted(
 
 def _finding(doubt: Doubt, count: int) -> Finding:
     what = _WORDS[doubt.test].format(*doubt.limits)
-    values = "1 value is" if count == 1 else f"{count:,} values are"
+    values = "1 value" if count == 1 else f"{count:,} values"
     severity = Severity.WARNING if doubt.lossy else Severity.ERROR
     reason = f"{values} {what}: {doubt.outcome}"
     return Finding(CODE, severity, f"{doubt.table}.{doubt.column}", reason, doubt.hint)

@@ -6,16 +6,12 @@ the same there. The target has the last word, by trying it.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 
 from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel, SqlglotError
-
-# It warns of what a dialect cannot say; here that is an answer.
-logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 #: Functions that no dialect's parser knows by name, and that mean the same wherever they are.
 _SHARED = frozenset({"octet_length", "bit_length", "char_length", "character_length", "pi"})

@@ -1,4 +1,4 @@
-"""What the tests of reading share: tables as the catalog has them, rows loaded, rows from the log."""
+"""What the tests of reading share: the catalog's tables, rows loaded, rows from the log."""
 
 from __future__ import annotations
 

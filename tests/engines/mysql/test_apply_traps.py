@@ -317,14 +317,15 @@ def test_a_transaction_that_loses_against_another_is_repeated(bench: Bench) -> N
 
 
 def _until_waiting(bench: Bench, thread: int) -> None:
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 20
     query = (
         "SELECT 1 FROM information_schema.INNODB_TRX WHERE trx_mysql_thread_id = %s"
         " AND trx_state = 'LOCK WAIT'"
     )
     while not bench.database.fetch(query, [thread]):
-        assert time.monotonic() < deadline, (bench.database.fetch('SHOW FULL PROCESSLIST'), bench.database.fetch('SELECT trx_mysql_thread_id, trx_state, trx_query FROM information_schema.INNODB_TRX'))
-        time.sleep(0.02)
+        assert time.monotonic() < deadline
+        # Who asks again within a tenth of a second gets the same answer as before.
+        time.sleep(0.15)
 
 
 @pytest.mark.parametrize("place", ["apply.before_commit", "apply.after_commit"])

@@ -73,7 +73,8 @@ cdef enum:
     NOT_JSON = 4
     NOT_GEOMETRY = 5
     TOO_LARGE = 6
-    NO_MEMORY = 7
+    NOT_NUMBER = 7
+    NO_MEMORY = 8
 
 cdef int64_t DAY = 86400000000
 cdef int64_t ODD = -(<int64_t>1 << 62)
@@ -82,7 +83,9 @@ cdef uint32_t LEAD = 0xFFFFFFFE
 cdef int64_t LARGEST = 0x7FFFFFFF
 cdef int[10] DIGIT_BYTES = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4]
 cdef int[13] MONTH_DAYS = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-cdef int64_t[7] POWERS = [1, 10, 100, 1000, 10000, 100000, 1000000]
+cdef int64_t[10] POWERS = [
+    1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000
+]
 
 cdef struct Kept:
     int layout
@@ -334,6 +337,15 @@ cdef int put_text(Column* c, Kept* f, object extra, cursor v, int64_t n):
 
 # -- numbers, dates and times as text
 
+cdef inline bint group_at(uint8_t* out, int* used, cursor body, int size, int digits) noexcept nogil:
+    """Digits from some bytes of a packed decimal; False when the number has more."""
+    cdef int64_t value = <int64_t>big(body, size)
+    if value >= POWERS[digits]:
+        return False
+    used[0] += digits_at(out + used[0], value, digits)
+    return True
+
+
 cdef int put_decimal(Column* c, cursor v, int64_t n, int precision, int scale) noexcept nogil:
     cdef uint8_t[96] out
     cdef uint8_t[40] body
@@ -349,10 +361,12 @@ cdef int put_decimal(Column* c, cursor v, int64_t n, int precision, int scale) n
         body[i] = v[i] ^ (0xFF if negative else 0)
     body[0] ^= 0x80
     if whole % 9:
-        used += digits_at(out, big(body, DIGIT_BYTES[whole % 9]), whole % 9)
         p = DIGIT_BYTES[whole % 9]
+        if not group_at(out, &used, body, p, whole % 9):
+            return NOT_NUMBER
     for i in range(whole // 9):
-        used += digits_at(out + used, big(body + p, 4), 9)
+        if not group_at(out, &used, body + p, 4, 9):
+            return NOT_NUMBER
         p += 4
     first = 0
     while first < used and out[first] == 48:
@@ -370,11 +384,12 @@ cdef int put_decimal(Column* c, cursor v, int64_t n, int precision, int scale) n
     out[0] = 46
     used = 1
     for i in range(scale // 9):
-        used += digits_at(out + used, big(body + p, 4), 9)
+        if not group_at(out, &used, body + p, 4, 9):
+            return NOT_NUMBER
         p += 4
     left = scale % 9
-    if left:
-        used += digits_at(out + used, big(body + p, DIGIT_BYTES[left]), left)
+    if left and not group_at(out, &used, body + p, DIGIT_BYTES[left], left):
+        return NOT_NUMBER
     return put(c, out, used)
 
 
@@ -565,7 +580,7 @@ cdef int put_opaque(Column* c, int kind, cursor v, int64_t n):
         if n < 3:
             return NOT_JSON
         wrong = put_decimal(c, v + 2, n - 2, v[0], v[1])
-        return NOT_JSON if wrong == CUT_SHORT else wrong
+        return NOT_JSON if wrong == CUT_SHORT or wrong == NOT_NUMBER else wrong
     if kind == 7 or kind == 10 or kind == 11 or kind == 12:
         if n != 8:
             return NOT_JSON

@@ -49,7 +49,7 @@ def json_text(data: bytes) -> bytes:
     out = bytearray()
     try:
         _value(out, data, data[0], 1, 0)
-    except (IndexError, struct.error, KeyError):
+    except (IndexError, ValueError, struct.error, KeyError):
         raise BrokenJsonError from None
     return bytes(out)
 

@@ -310,13 +310,24 @@ def lost_since(session: Session, start: LogPosition) -> str:
             return f"the file {point.file} was purged; the oldest is {oldest}"
         if found < point.offset:
             return f"the file {point.file} ends at {found}, before {point.offset}: it is another"
+    if isinstance(start, DomainPosition):
+        files = log_files(session)
+        gone = _before_file(session, files[0][0].file) if files else Domains({})
+        if not (start.resume or start.domains).includes(gone):
+            return f"transactions up to {gone} were purged from the binary log"
     return ""
+
+
+def _before_file(session: Session, file: str) -> Domains:
+    """The last GTIDs before a file of MariaDB's, which it tells at its beginning."""
+    for row in session.rows("SHOW BINLOG EVENTS IN %s LIMIT 4", (file,)):
+        if row[2] == "Gtid_list":
+            return Domains.parse(str(row[5]).strip("[]"))
+    return Domains({})
 
 
 def check_start(session: Session, connector: Connector, migration: str, start: LogPosition) -> None:
     """Make sure that the log still holds everything after `start`.
-
-    MariaDB tells only when it is asked for it (`binlog.refuse`).
 
     Raises:
         CaptureLostError: it does not.

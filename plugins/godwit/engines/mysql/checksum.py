@@ -54,9 +54,7 @@ class Checksum:
 
     # -- what can be compared
 
-    def canonical_kinds(
-        self, table: Table, columns: Sequence[str]
-    ) -> tuple[tuple[str, ...], ...]:
+    def canonical_kinds(self, table: Table, columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         """The engine's own forms, then those that every engine knows."""
         with self._session(table.name) as session:
             shape = self._read_shape(session, table.name)
@@ -77,7 +75,9 @@ class Checksum:
             rows = cursor.fetchall()
         if not rows:
             return None
-        columns = {row[0]: FormColumn(row[0], row[1].lower(), row[2].lower(), row[3]) for row in rows}
+        columns = {
+            row[0]: FormColumn(row[0], row[1].lower(), row[2].lower(), row[3]) for row in rows
+        }
         zero_dates = str(self._connector.settings.get("zero_dates", "sentinel"))
         return hashing.Shape(columns, zero_dates)
 

@@ -45,6 +45,7 @@ from godwit.engines.mysql.decode_rows import (
     NO_LABEL,
     NOT_GEOMETRY,
     NOT_JSON,
+    NOT_NUMBER,
     NOT_TEXT,
     ODD,
     TOO_LARGE,
@@ -88,6 +89,7 @@ _REASONS = {
     NO_LABEL: ("is no label of its column", "the column's labels have changed since"),
     NOT_JSON: ("is no JSON document", "the server's own form of it is damaged or of a newer kind"),
     NOT_GEOMETRY: ("is no geometry", "it is not in the form the servers store geometries in"),
+    NOT_NUMBER: ("is no number", "the row is damaged, or has another shape than its table"),
     TOO_LARGE: ("makes a batch of more than 2 GiB", "Arrow columns of this kind end there"),
 }
 _HINT = "correct the row on the source, or leave the column out by a transformation rule"

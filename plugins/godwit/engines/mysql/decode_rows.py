@@ -21,7 +21,7 @@ from godwit.engines.mysql.value_texts import (
 )
 
 #: Why a value cannot be decoded (`BadValueError.reason`).
-CUT_SHORT, NOT_TEXT, NO_LABEL, NOT_JSON, NOT_GEOMETRY, TOO_LARGE = range(6)
+CUT_SHORT, NOT_TEXT, NO_LABEL, NOT_JSON, NOT_GEOMETRY, TOO_LARGE, NOT_NUMBER = range(7)
 
 #: Moments that Arrow cannot show are stored as this plus their packed parts.
 ODD = -(1 << 62)
@@ -418,7 +418,10 @@ def _digits(_kept: x.Field, value: bytes) -> bytes:
 
 def _decimal(kept: x.Field, value: bytes) -> bytes:
     assert isinstance(kept.extra, int)
-    return decimal_text(value, kept.detail, kept.extra)
+    try:
+        return decimal_text(value, kept.detail, kept.extra)
+    except ValueError:
+        raise BadValueError(0, NOT_NUMBER) from None
 
 
 def _ewkb(_kept: x.Field, value: bytes) -> bytes:

@@ -2,10 +2,10 @@
 
 ``read-only``
     ``SET GLOBAL read_only = ON`` (and ``super_read_only`` where there is one), for the whole
-    server: there is no such thing as a read-only database. Setting it waits for running statements and
-    commits; transactions that have written are waited for, or ended. Replication goes on.
+    server: there is no such thing as a read-only database. Setting it waits for running statements
+    and commits; transactions that have written are waited for, or ended. Replication goes on.
 ``revoke``
-    INSERT, UPDATE, DELETE, DROP, ALTER and the like are taken from every account that holds them
+    INSERT, UPDATE, DELETE, DROP, ALTER and the like are taken from every account holding them
     on one of the tables, and given back with the same grant option. Accounts that hold them on the
     whole server or database are named: they can still write.
 ``none``

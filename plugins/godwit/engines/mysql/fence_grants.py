@@ -85,13 +85,20 @@ def _statements(
     *,
     current: Sequence[Mapping[str, Any]] | None,
 ) -> Iterator[str]:
-    """The grantee is already quoted as an account: information_schema shows ``'user'@'host'``."""
+    """One for each grant; with `current` only for those that are among these."""
     for grant in grants:
         if current is not None and grant not in current:
             continue
         column = f" ({quoted(grant['column'])})" if grant["column"] else ""
         statement = template.format(
-            grant["privilege"] + column, quoted(grant["schema"], grant["table"]), grant["grantee"]
+            grant["privilege"] + column,
+            quoted(grant["schema"], grant["table"]),
+            _account(grant["grantee"]),
         )
         keeps = grant["option"] and template.startswith("GRANT")
         yield statement + (" WITH GRANT OPTION" if keeps else "")
+
+
+def _account(grantee: str) -> str:
+    """As information_schema shows it, quoted already: MariaDB's roles are accounts of no host."""
+    return grantee.removesuffix("@''")

@@ -162,8 +162,18 @@ def _condition(names: Sequence[str], keys: Sequence[_Key]) -> str:
 def _zero_or_equal(name: str, literal: str) -> str:
     place = quoted(name)
     if literal == _SENTINEL:
-        return f"(MONTH({place}) = 0 OR DAYOFMONTH({place}) = 0)"
+        return no_date(place)
     return f"{place} = {literal}"
+
+
+def no_date(place: str) -> str:
+    """Whether a date has zeros or a day that its month hasn't: what is told as ``-infinity``."""
+    month, day, year = f"MONTH({place})", f"DAYOFMONTH({place})", f"YEAR({place})"
+    leap = f"({year} % 4 = 0 AND ({year} % 100 <> 0 OR {year} % 400 = 0))"
+    return (
+        f"({month} = 0 OR {day} = 0 OR ({day} > 30 AND {month} IN (4, 6, 9, 11))"
+        f" OR ({month} = 2 AND ({day} > 29 OR ({day} > 28 AND NOT {leap}))))"
+    )
 
 
 # -- keys as literals

@@ -109,9 +109,10 @@ def _utf8(expression: str) -> str:
 def _number(column: FormColumn, name: str) -> str:
     if column.type in {"year", "bit"}:
         return _utf8(f"CAST({name} + 0 AS UNSIGNED)")
+    # The sum takes the zeros of ZEROFILL away.
+    text = _utf8(f"{name} + 0")
     if column.type != "decimal":
-        return _utf8(name)
-    text = _utf8(name)
+        return text
     trimmed = f"TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM {text}))"
     return f"IF({name} = 0, '0', IF(LOCATE('.', {text}), {trimmed}, {text}))"
 
@@ -130,9 +131,7 @@ def _ewkb(name: str) -> str:
     sets.
     """
     stored = _utf8(f"LOWER(HEX({name}))")
-    flagged = (
-        f"CONCAT(SUBSTR({stored}, 9, 8), '20', SUBSTR({stored}, 1, 8), SUBSTR({stored}, 19))"
-    )
+    flagged = f"CONCAT(SUBSTR({stored}, 9, 8), '20', SUBSTR({stored}, 1, 8), SUBSTR({stored}, 19))"
     text = f"IF({stored} LIKE '00000000%%', SUBSTR({stored}, 9), {flagged})"
     return f"IF(LENGTH({text}) > {2 * values.LONG}, CONCAT('#', {_utf8(f'SHA2(UNHEX({text}), 256)')}), {text})"
 
@@ -144,9 +143,7 @@ def _shortened(text: str) -> str:
 def _dated(name: str, text: str, zero_dates: str) -> str:
     shown = "NULL" if zero_dates == "null" else "'-infinity'"
     # NULL is not zero: it takes the second branch and stays NULL.
-    return (
-        f"IF(YEAR({name}) = 0 OR MONTH({name}) = 0 OR DAYOFMONTH({name}) = 0, {shown}, {text})"
-    )
+    return f"IF(YEAR({name}) = 0 OR MONTH({name}) = 0 OR DAYOFMONTH({name}) = 0, {shown}, {text})"
 
 
 _MICROSECONDS = (

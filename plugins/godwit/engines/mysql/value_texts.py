@@ -9,7 +9,8 @@ _SECOND = 1_000_000
 
 
 def decimal_text(packed: bytes, precision: int, scale: int) -> bytes:
-    """A packed decimal's digits; raises IndexError when there are too few bytes."""
+    """A packed decimal's digits; raises IndexError when there are too few bytes, and
+    ValueError when they are no number."""
     negative = not packed[0] & 0x80
     body = bytearray(packed)
     body[0] ^= 0x80
@@ -33,7 +34,10 @@ def _digits(body: bytes | bytearray, p: int, groups: list[int]) -> tuple[str, in
         size = _DIGIT_BYTES[digits]
         if p + size > len(body):
             raise IndexError
-        text += f"{int.from_bytes(body[p : p + size], 'big'):0{digits}d}"
+        number = int.from_bytes(body[p : p + size], "big")
+        if number >= 10**digits:
+            raise ValueError("more digits than there can be")
+        text += f"{number:0{digits}d}"
         p += size
     return text, p
 

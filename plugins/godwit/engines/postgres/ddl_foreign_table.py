@@ -187,11 +187,19 @@ class TablePlan:
         said = translate(expression, self.dialect, ENGINE_NAME, self._stored)
         if said is None:
             del self.columns[column.name]
-            lost = lost_column(self._drafted(()), name, "that has no translation")
+            lost = lost_column(self._drafted(()), name, self._why_not(expression, self._stored))
             self.note(lost.code, lost.subject, lost.reason, lost.hint)
             return None
         kind = self._type(column, name)
         return ColumnShape(name, kind, column.nullable, expression=said, generated="s")
+
+    def _why_not(self, expression: str, columns: Mapping[str, str]) -> str:
+        known = {name.casefold() for name in columns}
+        used = mentioned(expression, self.dialect) or ()
+        gone = sorted(name for name in used if name.casefold() not in known)
+        if gone:
+            return f"it uses {', '.join(gone)}, which holds no values of its own on the target"
+        return "that has no translation"
 
     @cached_property
     def _stored(self) -> Mapping[str, str]:
@@ -227,7 +235,8 @@ class TablePlan:
             return
         said = translate(check.expression, self.dialect, ENGINE_NAME, self.columns)
         if said is None:
-            reason = f"the condition has no translation: {check.expression}"
+            why = self._why_not(check.expression, self.columns)
+            reason = f"the condition is {check.expression}: {why}"
             subject = f"{what} of {self.mapping.target}"
             self.note("check-left-out", subject, reason, _HAND)
             return

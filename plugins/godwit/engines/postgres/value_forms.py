@@ -33,7 +33,7 @@ def forms(type_name: str) -> tuple[str, ...]:
     if bare in _FLOATS:
         return (values.FLOAT,)
     if bare in _BITS:
-        return (values.BITS,)
+        return values.BITS, values.TEXT
     return _FORMS.get(bare, (values.TEXT,))
 
 
@@ -45,6 +45,9 @@ def rendered(form: str, column: sql.Composable, type_name: str, *, utf8: bool) -
         return _binary(column, type_name)
     if form in {values.TEXT, values.SET}:
         template = "array_to_string({}, ',')" if form == values.SET else "{}::text"
+        if type_name == "inet":
+            # Its cast shows a mask that its output leaves out.
+            template = "CASE WHEN {0} IS NOT NULL THEN format('%s', {0}) END"
         return _shortened(sql.SQL(template).format(column), utf8=utf8)
     return sql.SQL(_TEMPLATES[form]).format(column)
 
