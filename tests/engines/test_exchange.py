@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -19,8 +19,8 @@ import pytest
 from godwit.engines.postgres.capture import Lsn
 from godwit.engines.postgres.exchange import hexed, to_columns, unhex
 from godwit.errors import ApplyError, EndpointError, LoadError
-from godwit.model.catalog import Column, Table, TableName
-from godwit.model.changes import COLUMNS, ChangeBatch, Format, Payload, TableChanges
+from godwit.model.catalog import Column, ForeignKey, Table, TableName
+from godwit.model.changes import COLUMNS, Cascade, ChangeBatch, Format, Payload, TableChanges
 from godwit.model.chunks import Chunk
 from godwit.model.datatypes import DataType, Kind
 from godwit.model.mapping import ColumnMapping, TableMapping
@@ -451,6 +451,45 @@ def test_an_unknown_word_for_u0000_is_refused(source_db: Database, target_db: Da
         pytest.raises(EndpointError, match="nul_characters"),
     ):
         put_in(ends, foreign(DataType(Kind.TEXT)), batch(pa.array(["a"])))
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_what_foreign_keys_did_is_done_again(ends: Ends, deleted: bool) -> None:
+    """A parent's row goes, or gets another key: its children, and theirs, follow."""
+    ends.target_db.execute(
+        "CREATE TABLE a (id int PRIMARY KEY, v bigint); CREATE TABLE b (id int PRIMARY KEY,"
+        " v bigint); CREATE TABLE c (id int PRIMARY KEY, v bigint); CREATE TABLE d (id int"
+        " PRIMARY KEY, v bigint); CREATE TABLE e (id int PRIMARY KEY, v bigint)"
+    )
+    number = DataType(Kind.INTEGER, bits=64)
+    a = foreign(number, "a")
+
+    def child(name: str, parent: str, column: str, action: str, update: str) -> TableMapping:
+        key = ForeignKey(name, ("v",), TableName("shop", parent), (column,), action, update)
+        plain = foreign(number, name)
+        return replace(plain, source=replace(plain.source, foreign_keys=(key,)))
+
+    b = child("b", "a", "id", "CASCADE", "CASCADE")
+    c = child("c", "b", "v", "CASCADE", "CASCADE")
+    d = child("d", "b", "v", "SET NULL", "NO ACTION")
+    # Its parent's key is not the column that changes.
+    e = child("e", "b", "id", "NO ACTION", "SET NULL")
+    for mapping in (a, b, c, d, e):
+        put_in(ends, mapping, batch(pa.array([0, 1, 1, 2])))
+    ends.control.set_low(Lsn(1))
+    epoch = ends.control.take_epoch("apply")
+    applier = ends.target.applier("m", [a, b, c, d, e], COLUMNS, epoch, ErrorPolicy(), no_reselect)
+    old = payload(pa.record_batch({"id": pa.array([1], pa.uint32())}))
+    new = None if deleted else payload(pa.record_batch({"id": pa.array([7], pa.uint32())}))
+    applier.apply(ChangeBatch((Cascade(a.source.name, old, new),), Lsn(2)), exact=True)
+    applier.close()
+    assert ends.control.suspended() == {}
+    assert stored(ends.target_db, "a") == ["0", "1", "1", "2"]
+    followed = ["0", "2"] if deleted else ["0", "7", "7", "2"]
+    assert stored(ends.target_db, "b") == followed
+    assert stored(ends.target_db, "c") == followed
+    assert stored(ends.target_db, "e") == list("0112")
+    assert stored(ends.target_db, "d") == (["0", None, None, "2"] if deleted else list("0112"))
 
 
 # -- the source's side

@@ -5,7 +5,7 @@ from __future__ import annotations
 from godwit.model.report import Finding, Severity
 from include.demo.mysql_servers import MySqlDatabase
 from include.demo.servers import Database
-from tests.mixed.ends import AnyDatabase, moving
+from tests.mixed.ends import AnyDatabase, loaded, moving, unequal
 
 
 def doubts(source: AnyDatabase, target: AnyDatabase, pattern: str) -> list[Finding]:
@@ -47,3 +47,20 @@ def test_what_postgresql_cannot_hold(mysql_source: MySqlDatabase, target_db: Dat
         (Severity.WARNING, "1 value with a month or a day of zero"),
         (Severity.ERROR, "1 value with the character U+0000"),
     }
+
+
+def test_an_enum_gets_the_empty_label_that_its_rows_hold(
+    mysql_source: MySqlDatabase, target_db: Database
+) -> None:
+    mysql_source.execute("CREATE TABLE t (id int PRIMARY KEY, e enum('a'), f enum('a'))")
+    with mysql_source.connect() as session, session.cursor() as cursor:
+        cursor.execute("SET sql_mode = ''")
+        cursor.execute("INSERT INTO t VALUES (1, 'wrong', 'a'), (2, 'a', NULL)")
+        session.commit()
+    tables = {"include": [f"{mysql_source.name}.t"]}
+    told = loaded(mysql_source, target_db, tables=tables)
+    assert [f["subject"] for f in told.findings("enum-labels")] == [f"{mysql_source.name}.t.e"]
+    rows = target_db.fetch(f"SELECT id, e::text, f::text FROM {mysql_source.name}.t ORDER BY 1")
+    assert rows == [(1, "", "a"), (2, "a", None)]
+    assert unequal(mysql_source, target_db, tables=tables) == {}
+    assert doubts(mysql_source, target_db, f"{mysql_source.name}.t") == []

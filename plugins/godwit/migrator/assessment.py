@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from godwit.errors import EndpointError
-from godwit.migrator.doubted import doubted
+from godwit.migrator.doubted import doubted, with_empty_labels
 from godwit.migrator.outcome import Assessment, TableSize
 from godwit.migrator.planning import grouped
 from godwit.model.definition import resolve
@@ -26,11 +26,13 @@ def assess(migrator: Migrator) -> Assessment:
     source, target = migrator.source, migrator.target
     catalog = migrator.catalog(objects=True)
     resolution = resolve(migrator.definition, catalog, migrator.names)
-    mappings, names = target.fit(catalog, resolution.mappings)
+    fitted, names = target.fit(catalog, resolution.mappings)
+    mappings, labels = with_empty_labels(source, target, catalog, fitted)
     schema = _schema(migrator, catalog, mappings)
     findings = [
         *resolution.findings,
         *names,
+        *labels,
         *source.check(migrator.name, [m.source for m in mappings], capture=migrator.captures),
         *target.check(migrator.name, mappings),
         *schema.findings,

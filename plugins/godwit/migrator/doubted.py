@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from godwit.errors import EndpointError
@@ -9,9 +10,9 @@ from godwit.model.doubts import Test
 from godwit.model.report import Finding, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from godwit.model.catalog import Catalog
+    from godwit.model.catalog import Catalog, TableName
     from godwit.model.doubts import Doubt
     from godwit.model.mapping import TableMapping
     from godwit.protocols import Source, Target
@@ -56,3 +57,44 @@ def _finding(doubt: Doubt, count: int) -> Finding:
     severity = Severity.WARNING if doubt.lossy else Severity.ERROR
     reason = f"{values} {what}: {doubt.outcome}"
     return Finding(CODE, severity, f"{doubt.table}.{doubt.column}", reason, doubt.hint)
+
+
+def with_empty_labels(
+    source: Source, target: Target, catalog: Catalog, mappings: Sequence[TableMapping]
+) -> tuple[tuple[TableMapping, ...], list[Finding]]:
+    """The mappings with an empty label, the first, in enums whose columns hold it; where they do is
+    a finding. Only the rows tell: it stands for values that a source once refused.
+    """
+    doubts = [d for d in target.doubts(catalog, mappings) if d.test is Test.EMPTY_LABEL]
+    if not doubts:
+        return tuple(mappings), []
+    try:
+        counts = source.count_doubts(doubts)
+    except EndpointError as cause:
+        reason = f"empty labels were not looked for: {cause.what}: {cause.why}"
+        return tuple(mappings), [Finding(CODE, Severity.WARNING, cause.where, reason, cause.hint)]
+    held = {(d.table, d.column): count for d, count in counts.items() if count}
+    findings = [
+        Finding(
+            "enum-labels",
+            Severity.INFO,
+            f"{table}.{column}",
+            f"{count:,} of its values are the empty label of refused ones: the target gets it too",
+            "mend the rows on the source if the target shall not have that label",
+        )
+        for (table, column), count in held.items()
+    ]
+    return tuple(_labelled(m, held.keys()) for m in mappings), findings
+
+
+def _labelled(mapping: TableMapping, held: Collection[tuple[TableName, str]]) -> TableMapping:
+    table = mapping.source
+    if not any((table.name, c.name) in held for c in table.columns):
+        return mapping
+    columns = tuple(
+        replace(c, type=replace(c.type, labels=("", *c.type.labels)))
+        if (table.name, c.name) in held
+        else c
+        for c in table.columns
+    )
+    return replace(mapping, source=replace(table, columns=columns))

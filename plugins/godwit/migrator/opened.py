@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from godwit.errors import StoppedError
 from godwit.migrator import mappings
+from godwit.migrator.doubted import with_empty_labels
 from godwit.migrator.endpoints import Endpoints
 from godwit.migrator.outcome import plain
 from godwit.migrator.refusals import refuse
@@ -136,7 +137,8 @@ class OpenMigration:
         self.control.install()
         stored = mappings.kept(self.control, self.definition) if self.begun() else None
         if stored is None:
-            self._mappings = fitted
+            self._mappings, labels = with_empty_labels(self.source, self.target, catalog, fitted)
+            findings += labels
         else:
             before, same = stored
             findings += mappings.compare(before, fitted, same_definition=same)

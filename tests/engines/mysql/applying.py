@@ -14,7 +14,7 @@ import pyarrow as pa
 from godwit.engines.mysql.apply import MySqlApplier
 from godwit.engines.mysql.connection import COLUMNS, Connector
 from godwit.engines.mysql.control import MySqlControl
-from godwit.model.catalog import Column, Part, Table, TableName
+from godwit.model.catalog import Column, ForeignKey, Part, Table, TableName
 from godwit.model.changes import (
     ChangeBatch,
     Format,
@@ -64,7 +64,14 @@ class At:
         return str(self.number)
 
 
-def table(name: str, columns: str, *, key: str = "", parts: Sequence[str] = ()) -> Table:
+def table(
+    name: str,
+    columns: str,
+    *,
+    key: str = "",
+    parts: Sequence[str] = (),
+    foreign: Sequence[ForeignKey] = (),
+) -> Table:
     """A source table: ``"id int, v text"``; a type with ``!`` has equal keys with other bytes."""
     made = []
     for declared in columns.split(", "):
@@ -77,6 +84,7 @@ def table(name: str, columns: str, *, key: str = "", parts: Sequence[str] = ()) 
         tuple(made),
         identity=tuple(key.split(", ")) if key else (),
         parts=tuple(Part(TableName(SCHEMA, p), 0, 0) for p in parts),
+        foreign_keys=tuple(foreign),
     )
 
 

@@ -14,7 +14,7 @@ from godwit.engines.mysql.connection import COLUMNS, Connector
 from godwit.engines.mysql.gtid import LogPosition, parse_position
 from godwit.engines.mysql.stream import Stream, open_stream
 from godwit.model.catalog import TableName
-from godwit.model.changes import ChangeBatch, Format, Idle, Payload, Stage, TableChanges, Truncation
+from godwit.model.changes import ChangeBatch, Format, Payload, Stage, TableChanges, Truncation
 from godwit.model.mapping import TableMapping
 from godwit.protocols import Wanted
 from include.demo.mysql_servers import MySqlDatabase
@@ -70,16 +70,22 @@ class Followed:
         """Everything up to the end of the log as it is now."""
         until = current_position(self.connector)
         batches: list[ChangeBatch] = []
+        quiet = 0
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
             item = stream.read(lambda want=wanted: want)  # type: ignore[misc]
             if isinstance(item, ChangeBatch):
                 batches.append(item)
-            if item is None or (isinstance(item, ChangeBatch) and not item.final):
+            if item is None:
+                quiet += 1
+                # What is less than a full batch is only handed over when any is wanted.
+                wanted = Wanted.ANY if quiet > 5 else wanted
+                continue
+            quiet = 0
+            if isinstance(item, ChangeBatch) and not item.final:
                 continue
             if item.position.includes(until):
                 return batches
-            wanted = Wanted.ANY if isinstance(item, Idle) else wanted
         raise AssertionError(f"the stream did not reach {until}")
 
     def all_batches(self, start: LogPosition | None = None, **options: Any) -> list[ChangeBatch]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +15,10 @@ from godwit.engines.mysql.binlog import Wire, dump, refuse
 from godwit.engines.mysql.connection import Connector
 from godwit.engines.mysql.gtid import FilePosition, LogPoint
 from godwit.errors import CaptureError, CaptureLostError
+from godwit.model.changes import TableChanges
 from godwit.model.endpoint import connection_from_text
 from include.demo.mysql_servers import MySqlDatabase, MySqlServer
-from tests.engines.mysql.streaming import Followed, Replica
+from tests.engines.mysql.streaming import Followed, Replica, rows_of
 
 MAX_PACKET = 0xFFFFFF
 FLAVOURS = ["mariadb", pytest.param("mysql97", marks=pytest.mark.matrix)]
@@ -57,11 +59,10 @@ def received(data: bytes, cuts: list[int]) -> list[bytes]:
     found: list[bytes] = []
     try:
         edges = sorted({0, len(data), *(c % (len(data) + 1) for c in cuts)})
-        for begin, end in zip(edges, edges[1:], strict=False):
-            piece = data[begin:end]
+        for begin, end in pairwise(edges):
+            piece = memoryview(data)[begin:end]
             while piece:
-                sent = theirs.send(piece[: 64 << 10])
-                piece = piece[sent:]
+                piece = piece[theirs.send(piece[: 64 << 10]) :]
                 found += wire.receive(0)
         return found
     finally:
@@ -108,8 +109,7 @@ def test_an_ended_connection_is_an_error() -> None:
     "message",
     [
         "Could not find first log file name in binary log index file",
-        "The slave is connecting using CHANGE MASTER TO MASTER_AUTO_POSITION = 1, but the master "
-        "has purged binary logs containing GTIDs that the slave requires.",
+        "The slave uses auto position, but the master has purged binary logs with GTIDs it needs",
         "Client requested master to start replication from impossible position; the first event",
     ],
 )
@@ -122,9 +122,9 @@ def test_lost_logs_are_recognised(message: str) -> None:
 def test_a_file_that_never_was(source: MySqlDatabase) -> None:
     connector = Connector(connection_from_text("source", source.conn_uri))
     wire = dump(connector, "m", FilePosition(LogPoint(999_999, 4)))
+    assert wire.receive(5) == []
     with pytest.raises(CaptureLostError, match="no longer has the binary log"):
-        while True:
-            wire.receive(5)
+        wire.receive(5)
     wire.close()
 
 
@@ -139,7 +139,12 @@ def test_a_row_larger_than_a_packet(source: MySqlDatabase) -> None:
             cursor.execute("INSERT INTO t VALUES (1, REPEAT('0123456789abcdef', 1100000))")
             cursor.execute("UPDATE t SET b = CONCAT(b, '!')")
             cursor.execute("INSERT INTO t VALUES (2, 'small')")
-        assert Replica(followed.mappings[0]).apply(followed.all_batches())() == followed.rows_now()
+        rows = {}
+        for stage in followed.stages():
+            assert isinstance(stage, TableChanges)
+            for payload in (stage.inserts, *stage.updates):
+                rows |= {row["id"]: row["b"] for row in rows_of(payload)}
+        assert rows == {1: b"0123456789abcdef" * 1_100_000 + b"!", 2: b"small"}
     finally:
         source.execute(f"SET GLOBAL max_allowed_packet = {limit}")
 
@@ -147,7 +152,7 @@ def test_a_row_larger_than_a_packet(source: MySqlDatabase) -> None:
 @pytest.mark.matrix
 def test_over_tls(mysql97: MySqlServer) -> None:
     with mysql97.create_database() as database:
-        database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)")
+        database.execute("CREATE TABLE t (id int PRIMARY KEY, v longtext)")
         followed = Followed(database, "t")
         extra = '{"ssl_mode": "REQUIRED"}'
         connection = connection_from_text("tls", f"{database.conn_uri}?__extra__={extra}")

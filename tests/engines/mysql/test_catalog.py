@@ -152,6 +152,20 @@ def test_incarnation_outlives_an_alter(mysql_source: MySqlDatabase) -> None:
     assert table_of(mysql_source, "t").incarnation == before.incarnation
 
 
+def test_expressions_mean_what_the_server_stores(mysql_source: MySqlDatabase) -> None:
+    """Escaped as often as the server's own words have it: they can be executed again."""
+    tricky = r"concat('a\\b', 'it''s', 'n\nl', '\"')"
+    mysql_source.execute(
+        f"CREATE TABLE t (a varchar(50) DEFAULT ({tricky}), b varchar(50) AS ({tricky}) STORED,"
+        r" e enum('a\\b','c''d','n\nl','tab\tx'))"
+    )
+    table = table_of(mysql_source, "t")
+    [(value,)] = mysql_source.fetch(f"SELECT {tricky}")
+    for text in (table.column("a").default, table.column("b").generated):
+        assert mysql_source.fetch(f"SELECT {text}") == [(value,)]
+    assert table.column("e").type.labels == ("a\\b", "c'd", "n\nl", "tab\tx")
+
+
 def test_names_with_quotes_and_blanks(mysql_source: MySqlDatabase) -> None:
     mysql_source.execute("CREATE TABLE `a``b c.d` (`x``y` int PRIMARY KEY, `select` int)")
     table = table_of(mysql_source, "a`b c.d")

@@ -81,7 +81,7 @@ def test_every_character_of_every_character_set_is_the_servers(mysql_source: MyS
             for n, told in cursor.fetchall():
                 text, ours = told, decoded(every[n], charset(name))
                 # What it cannot convert, the server makes a question mark (or two of them).
-                if text is None or "?" in text.replace("?", "", every[n].count(b"?")):
+                if not text or "?" in text.replace("?", "", every[n].count(b"?")):
                     text = None
                 if text is None or "\ufffd" in text or len(text) > 1:
                     assert ours is None or len(ours) > 1, (name, every[n])
@@ -359,7 +359,7 @@ _OPAQUE = (
     "JSON_ARRAY(TIMESTAMP'1999-12-31 03:04:05.6', CAST('0001-01-01' AS DATETIME(6)))",
     "JSON_OBJECT('b', b'101', 'x', x'00ff', 'r', REPEAT(CAST('a' AS BINARY), 57))",
     "JSON_ARRAY(REPEAT(CAST('abc' AS BINARY), 100), POINT(1, 2), YEAR(NOW()))",
-    "CAST(REPEAT('1', 1) AS JSON)",
+    "CAST('[1e15, 1000000000000000.5, 99999999999999999.5, 1e-15, 1e-16, 1e14]' AS JSON)",
     "JSON_QUOTE(REPEAT('\\\\\"\\n', 40000))",
     "JSON_OBJECT(REPEAT('k', 300), REPEAT('v', 70000), 'n', 1, 'l', -70000, 'u', 3000000000)",
     "CAST(CONCAT('[', REPEAT('12345,', 30000), '1]') AS JSON)",
@@ -368,7 +368,7 @@ _OPAQUE = (
 
 @pytest.mark.matrix
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(documents=st.lists(_DOCUMENTS, min_size=20, max_size=40))
 def test_json_in_the_log_is_the_servers_text(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from godwit.engines.mysql import events
 from godwit.engines.mysql.binlog import dump
 from godwit.engines.mysql.capture import current_position
+from godwit.engines.mysql.read import character_sets
 from godwit.engines.mysql.table_maps import TableMap, label_texts, table_map
 from godwit.errors import CaptureError
 from include.demo.mysql_servers import MySqlDatabase, MySqlServer
@@ -112,8 +113,8 @@ COLUMNS = """
 
 
 def charsets_of(source: MySqlDatabase) -> dict[int, str]:
-    rows = source.fetch("SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATIONS WHERE ID")
-    return {int(number): str(name) for number, name in rows}
+    with source_of(source).lease() as session:
+        return character_sets(session)
 
 
 def test_a_table_map_tells_all(source: MySqlDatabase) -> None:

@@ -81,6 +81,7 @@ cdef int64_t ODD = -(<int64_t>1 << 62)
 cdef uint32_t INVALID = 0xFFFFFFFF
 cdef uint32_t LEAD = 0xFFFFFFFE
 cdef int64_t LARGEST = 0x7FFFFFFF
+cdef int64_t STRETCH = 4096
 cdef int[10] DIGIT_BYTES = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4]
 cdef int[13] MONTH_DAYS = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 cdef int64_t[10] POWERS = [
@@ -261,12 +262,15 @@ cdef inline int point_at(uint8_t* out, uint32_t c) noexcept nogil:
 
 
 cdef int put_table(Column* c, Kept* f, cursor v, int64_t n) noexcept nogil:
-    cdef int64_t i = 0
+    cdef int64_t i = 0, reserved = 0
     cdef uint32_t point
-    cdef int size, wrong = reserve(c, n * 3 + 8)
-    if wrong:
-        return wrong
+    cdef int size, wrong
     while i < n:
+        if i >= reserved:
+            wrong = reserve(c, 3 * STRETCH + 8)
+            if wrong:
+                return wrong
+            reserved = i + STRETCH
         point = f.single[v[i]]
         if point == LEAD:
             if v[i] == 0x8F and f.triple != NULL:
@@ -287,16 +291,19 @@ cdef int put_table(Column* c, Kept* f, cursor v, int64_t n) noexcept nogil:
 
 
 cdef int put_wide(Column* c, int how, cursor v, int64_t n) noexcept nogil:
-    cdef int64_t i = 0
+    cdef int64_t i = 0, reserved = 0
     cdef uint32_t point, low
     cdef int size, unit = 4 if how == CS_UTF32 else 2
     cdef int hi = 1 if how == CS_UTF16LE else 0
-    cdef int wrong = reserve(c, n * 2 + 8)
-    if wrong:
-        return wrong
+    cdef int wrong
     if n % unit:
         return NOT_TEXT
     while i < n:
+        if i >= reserved:
+            wrong = reserve(c, 2 * STRETCH + 8)
+            if wrong:
+                return wrong
+            reserved = i + STRETCH
         if how == CS_UTF32:
             point = <uint32_t>big(v + i, 4)
             i += 4
@@ -432,16 +439,24 @@ cdef int put_date(Column* c, int64_t year, int64_t month, int64_t day) noexcept 
 # -- JSON
 
 cdef int put_quoted(Column* c, cursor v, int64_t n) noexcept nogil:
+    cdef int64_t i = 0
+    cdef int wrong = put_byte(c, 34)
+    # Little by little: six times a long string would be too much to ask for.
+    while i < n and wrong == FINE:
+        wrong = put_escaped(c, v + i, n - i if n - i < STRETCH else STRETCH)
+        i += STRETCH
+    return wrong or put_byte(c, 34)
+
+
+cdef int put_escaped(Column* c, cursor v, int64_t n) noexcept nogil:
     cdef int64_t i
-    cdef int wrong = reserve(c, n * 6 + 2)
+    cdef int wrong = reserve(c, n * 6)
     cdef uint8_t b
     cdef uint8_t* out
     cdef uint8_t* hexes = <uint8_t*>b"0123456789abcdef"
     if wrong:
         return wrong
     out = c.data + c.used
-    out[0] = 34
-    out += 1
     for i in range(n):
         b = v[i]
         if b >= 0x20 and b != 34 and b != 92:
@@ -467,8 +482,7 @@ cdef int put_quoted(Column* c, cursor v, int64_t n) noexcept nogil:
             out[5] = hexes[b & 15]
             out += 4
         out += 2
-    out[0] = 34
-    c.used = out + 1 - c.data
+    c.used = out - c.data
     return FINE
 
 
@@ -516,7 +530,7 @@ cdef int put_double(Column* c, double number):
     if count <= 0:
         memcpy(out + used, b"0.0", 3)
         return put(c, out, used + 3)
-    if -14 <= point <= 15:
+    if point >= -14 and (point <= 15 or point < count):
         if point <= 0:
             memcpy(out + used, b"0.", 2)
             used += 2

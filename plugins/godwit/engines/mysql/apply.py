@@ -17,6 +17,7 @@ import pymysql
 from pymysql.constants import CLIENT
 
 from godwit.engines.mysql.careful import Careful, Refusals
+from godwit.engines.mysql.cascade import Cascades
 from godwit.engines.mysql.connection import Connector, Session
 from godwit.engines.mysql.control import check_epoch, transaction
 from godwit.engines.mysql.control_tables import control_table
@@ -31,6 +32,7 @@ from godwit.errors import ApplyError, EndpointError, FencedError, SchemaChangedE
 from godwit.failpoints import failpoint
 from godwit.model.catalog import TableName
 from godwit.model.changes import (
+    Cascade,
     ChangeBatch,
     Format,
     KeyMove,
@@ -79,6 +81,7 @@ class MySqlApplier:
             m.source.name: TableWriter(self._session, m, format, reselect, connector.settings)
             for m in mappings
         }
+        self._cascades = Cascades(self._session, self._writers, format, connector.settings)
         self._parts = {p.name: m.source.name for m in mappings for p in m.source.parts}
         self._refusals = Refusals(self._session, migration, policy)
         self._durability = Durability(self._session)
@@ -140,7 +143,12 @@ class MySqlApplier:
         for stage in batch.stages:
             if isinstance(stage, TableChanges) and not self._refusals.is_out(stage.table):
                 told = (*stage.updates, stage.deletes, stage.cancelled)
-                self._writers[stage.table].prepare([p for p in told if p])
+                try:
+                    self._writers[stage.table].prepare([p for p in told if p])
+                except (pymysql.MySQLError, ApplyError) as cause:
+                    if ends_transaction(cause):
+                        raise
+                    # The table will show the same again in its turn, where it is dealt with.
 
     def _again_with_care(self, batch: ChangeBatch, *, exact: bool) -> None:
         self._refusals.undo()
@@ -158,6 +166,8 @@ class MySqlApplier:
         for stage in stages:
             if isinstance(stage, Truncation):
                 self._truncate(stage, careful=careful)
+            elif isinstance(stage, Cascade):
+                self._cascade(stage, careful=careful)
             elif self._refusals.is_out(stage.table):
                 continue
             elif isinstance(stage, ShapeChange):
@@ -228,6 +238,19 @@ class MySqlApplier:
             try:
                 with savepoint(self._session):
                     writer.truncate(name if name in self._parts else None)
+            except (ApplyError, pymysql.MySQLError) as cause:
+                if not careful or ends_transaction(cause):
+                    raise
+                self._give_up(table, cause)
+
+    def _cascade(self, stage: Cascade, *, careful: bool) -> None:
+        for writer, key in self._cascades.children(stage):
+            table = writer.mapping.source.name
+            if self._refusals.is_out(table):
+                continue
+            try:
+                with savepoint(self._session):
+                    self._rows += self._cascades.follow(stage, writer, key)
             except (ApplyError, pymysql.MySQLError) as cause:
                 if not careful or ends_transaction(cause):
                     raise

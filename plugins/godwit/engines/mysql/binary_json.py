@@ -23,7 +23,7 @@ _NUMBERS = {
     10: struct.Struct("<Q"),
 }
 _LITERAL, _DOUBLE, _STRING, _OPAQUE = 4, 11, 12, 15
-#: Longest number of digits before the point that the server writes without an exponent.
+#: Most zeros around the point that the server writes without an exponent.
 _PLAIN_DIGITS = 15
 _DEEPEST = 200
 _BASE64_LINE = 76
@@ -146,7 +146,7 @@ def double_text(number: float) -> bytes:
     digits = digits.rstrip("0")
     if not digits:
         return f"{sign}0.0".encode()
-    if -_PLAIN_DIGITS + 1 <= point <= _PLAIN_DIGITS:
+    if point > -_PLAIN_DIGITS and (point <= _PLAIN_DIGITS or point < len(digits)):
         if point <= 0:
             text = "0." + "0" * -point + digits
         elif point >= len(digits):

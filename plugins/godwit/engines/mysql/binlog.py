@@ -155,6 +155,8 @@ class Wire:
     def __init__(self, session: Session, where: str = "") -> None:
         self._session, self._where = session, where
         self._socket = session._sock  # noqa: SLF001 - the driver has read all it had to
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
         self._buffer = bytearray(2 * _BLOCK)
         self._begin = self._filled = 0
         #: Of an event that spans packets, each of them 16 MB but the last.
@@ -188,7 +190,7 @@ class Wire:
     def _readable(self, timeout: float) -> bool:
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return True
-        return bool(select.select([self._socket], [], [], timeout)[0])
+        return bool(self._poll.poll(timeout * 1000))
 
     def _pending(self, filled: int) -> int:
         """Bytes that TLS has already decrypted and that fit."""

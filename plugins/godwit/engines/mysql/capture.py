@@ -170,27 +170,38 @@ def _visible_position(session: Session, connector: Connector) -> LogPosition:
         # A transaction is added to the set after the storage engine has committed it.
         return end_of_log(session, connector)
     if connector.version.mariadb:
-        return _snapshot_position(session, connector, by)
+        return _snapshot_position(session, connector)
     return _settled_position(session, connector)
 
 
-def _snapshot_position(session: Session, connector: Connector, by: str) -> LogPosition:
-    """MariaDB tells where in the log a consistent snapshot is."""
-    log_end(session, connector)
+def _snapshot_position(session: Session, connector: Connector) -> LogPosition:
+    """MariaDB: the end of the log, once a consistent snapshot says that it has come that far."""
+    position = end_of_log(session, connector)
+    written = log_end(session, connector)
+    deadline = time.monotonic() + PATIENCE
+    while _snapshot_end(session) < written:
+        if time.monotonic() > deadline:
+            raise EndpointError(
+                "the capture cannot be opened",
+                where=connector.where,
+                why=f"what is in the log has not become visible for {PATIENCE} s",
+                hint="see whether a semi-synchronous replica is waited for, then run this again",
+            )
+        session.run("DO SLEEP(0.02)")
+    return position
+
+
+def _snapshot_end(session: Session) -> LogPoint:
+    """Where in the log a consistent snapshot is. BINLOG_GTID_POS is no help: it reads the whole
+    file, and fails when that has an event larger than a packet may be.
+    """
     session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT")
     try:
-        rows = dict(session.rows("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'"))
+        rows = session.rows("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'")
     finally:
         session.run("ROLLBACK")
-    lower = {str(k).lower(): v for k, v in rows.items()}
-    at = LogPoint.of(
-        str(lower["binlog_snapshot_file"]), int(str(lower["binlog_snapshot_position"]))
-    )
-    if by == "file":
-        return FilePosition(at)
-    _domains(session, connector)
-    text = session.value("SELECT BINLOG_GTID_POS(%s, %s)", (at.file, at.offset))
-    return DomainPosition(Domains.parse(str(text or "")), at)
+    told = {str(name).lower(): str(value) for name, value in rows}
+    return LogPoint.of(told["binlog_snapshot_file"], int(told["binlog_snapshot_position"]))
 
 
 def _settled_position(session: Session, connector: Connector) -> LogPosition:
@@ -210,7 +221,7 @@ def _settled_position(session: Session, connector: Connector) -> LogPosition:
                     hint="end them, then run this step again; with gtid_mode=ON there is no wait",
                 )
             if older:
-                session.run("DO SLEEP(0.05)")
+                session.run("DO SLEEP(0.15)")
     except pymysql.MySQLError as cause:
         raise EndpointError(
             "running transactions cannot be seen",

@@ -18,7 +18,7 @@ from godwit.engines.mysql.apply_sql import TableSql
 from godwit.engines.mysql.connection import Session
 from godwit.engines.mysql.control_tables import control_table
 from godwit.engines.mysql.refusals import Refusal, refusal
-from godwit.engines.mysql.rows import concat_rows, cut_rows, shown, shown_row
+from godwit.engines.mysql.rows import concat_rows, cut_rows, shown, shown_row, take_rows
 from godwit.engines.mysql.table_writer import (
     Counts,
     TableWriter,
@@ -269,8 +269,6 @@ class Careful:
 
     def _in_order(self, payload: Payload) -> Payload:
         """With the columns in the order of the stage."""
-        from godwit.engines.mysql.rows import take_rows
-
         columns = self._writer.columns
         return (
             payload

@@ -42,6 +42,7 @@ _NOW = re.compile(r"current_timestamp(?:\(\d*\))?", re.IGNORECASE)
 _NUMBERS = frozenset(
     {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year"}
 )
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _BIT_OR_HEX = re.compile(r"b'[01]*'|0x[0-9A-Fa-f]*")
 
 
@@ -220,8 +221,8 @@ def _default(row: Row, version: Version) -> str | None:
 
 
 def _expression(text: str, version: Version) -> str:
-    """An expression as information_schema shows it: MySQL escapes the quotes of literals in it."""
-    return text if version.mariadb else text.replace("\\'", "'")
+    """An expression as information_schema shows it: MySQL escapes it as if for one more string."""
+    return text if version.mariadb else _ESCAPED.sub(r"\1", text)
 
 
 def _check(row: Row, version: Version) -> Check:
@@ -261,7 +262,7 @@ def _index(name: str, rows: Sequence[Row], *, unique: bool) -> Index:
     parts = tuple(
         IndexPart(
             column=row["COLUMN_NAME"],
-            expression=row["EXPRESSION"].replace("\\'", "'") if row["EXPRESSION"] else None,
+            expression=_ESCAPED.sub(r"\1", row["EXPRESSION"]) if row["EXPRESSION"] else None,
             # The server shows 32 for every spatial index.
             prefix=0 if kind == "spatial" else int(row["SUB_PART"] or 0),
             descending=row["COLLATION"] == "D",

@@ -70,9 +70,9 @@ _TOLERATED = {
     "idle_transaction_timeout": "0",
     "idle_readonly_transaction_timeout": "0",
     "idle_write_transaction_timeout": "0",
+    # Statistics and counters as they are now, not as they were up to a day ago.
+    "information_schema_stats_expiry": "0",
 }
-#: Statistics as they are now, not as they were up to a day ago.
-_TOLERATED_SOURCE = {"information_schema_stats_expiry": "0"}
 _TOLERATED_TARGET = {
     "explicit_defaults_for_timestamp": "1",
     # Tables come as the plan says, without a key of the server's own making.
@@ -307,7 +307,7 @@ class Connector:
         session.run(f"SET SESSION TRANSACTION ISOLATION LEVEL {_ISOLATION[role]}, READ WRITE")
         own = _SOURCE if role == "source" else _TARGET
         session.run(_set({**_SETTINGS, **own}))
-        tolerated = {**_TOLERATED, **(_TOLERATED_SOURCE if role == "source" else _TOLERATED_TARGET)}
+        tolerated = {**_TOLERATED, **(_TOLERATED_TARGET if role == "target" else {})}
         self._tolerated(session, tolerated)
 
     def _tolerated(self, session: Session, settings: Mapping[str, str]) -> None:

@@ -18,7 +18,8 @@ import pymysql
 
 from godwit.engines.mysql.connection import Connector, Session
 from godwit.engines.mysql.control_tables import DDL, TABLES, collation, control_table
-from godwit.engines.mysql.names import quoted
+from godwit.engines.mysql.names import parameterless, quoted
+from godwit.engines.mysql.refusals import refusal
 from godwit.errors import EndpointError, FencedError
 from godwit.model.catalog import TableName
 from godwit.model.changes import Position
@@ -33,13 +34,11 @@ _RELOAD = "reload:"
 _INSTALL_LOCK = "godwit control tables"
 _INSTALL_SECONDS = 60
 _NO_DATABASE, _NO_TABLE = 1049, 1146
-#: The session was cut off, ended by the server, or killed.
-_LOST = frozenset({1053, 1927, 2003, 2006, 2013, 2014, 2055, 3168, 4031})
 
 
 def lost(session: Session, error: pymysql.MySQLError) -> bool:
     """Whether `error` means that the session is gone (not that the server refused something)."""
-    return not session.open or (bool(error.args) and error.args[0] in _LOST)
+    return not session.open or refusal(error).lost
 
 
 def run(session: Session, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -255,7 +254,7 @@ class MySqlControl:
             )  # fmt: skip
             # Who was given a database made by somebody else may lack the privilege to make one.
             if not known:
-                name = quoted(database).replace("%", "%%")
+                name = parameterless(quoted(database))
                 run(session, f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4")
             exact = collation(self._connector.version)
             for name, shape in DDL.items():
@@ -607,4 +606,4 @@ def _drop_empty(session: Session, names: Sequence[str]) -> None:
         [database, database],
     )
     if not others:
-        run(session, f"DROP DATABASE {quoted(database).replace('%', '%%')}")
+        run(session, f"DROP DATABASE {parameterless(quoted(database))}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from godwit.engines.mysql.connection import Session, Version
-from godwit.engines.mysql.names import quoted
+from godwit.engines.mysql.names import parameterless, quoted
 
 #: Columns and keys by table.
 DDL = {
@@ -57,7 +57,7 @@ TABLES = dict.fromkeys(DDL, "migration") | {"apply_exceptions": "task_name"}
 
 def control_table(session: Session, name: str) -> str:
     """The quoted name of a control table, ready for a statement with values (``%`` doubled)."""
-    return quoted(session.control_database, name).replace("%", "%%")
+    return parameterless(quoted(session.control_database, name))
 
 
 def collation(version: Version) -> str:

@@ -8,8 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from godwit.engines.mysql.connection import Version
-from godwit.engines.mysql.ddl_steps import Findings
-from godwit.engines.mysql.objects_shapes import CheckLine, ColumnLine, KeyLine, TableShape
+from godwit.engines.mysql.ddl_steps import Findings, shortened
+from godwit.engines.mysql.names import quoted
+from godwit.engines.mysql.objects_shapes import (
+    CheckLine,
+    ColumnLine,
+    KeyLine,
+    TableShape,
+    counts,
+)
 from godwit.engines.mysql.sqltext import tokens
 
 _ENGINE = re.compile(r"\bENGINE\s*=\s*(\w+)")
@@ -68,7 +75,18 @@ def adapted(
     )
     if flavour and flavour != version.flavour:
         shape = _to_mariadb(shape, version, tell) if version.mariadb else _to_mysql(shape, tell)
-    return _collations(shape, version, tell)
+    return _with_counter_key(_collations(shape, version, tell), tell)
+
+
+def _with_counter_key(shape: TableShape, tell: _Telling) -> TableShape:
+    """MyISAM counts within the columns before; to InnoDB the counter leads a key."""
+    counter = next((c.name for c in shape.columns if counts(c)), None)
+    if counter is None or any(k.columns[:1] == (counter,) for k in shape.keys):
+        return shape
+    reason = f"column {counter} numbers rows within other columns; here it does so over all rows"
+    tell("index-added", reason, "number the rows in the application")
+    key = KeyLine(shortened(f"{counter}_counter"), "KEY", (quoted(counter),))
+    return replace(shape, keys=(*shape.keys, key))
 
 
 class _Telling:

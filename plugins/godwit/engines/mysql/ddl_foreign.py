@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from godwit.engines.mysql.connection import Session, Version
+from godwit.engines.mysql.ddl_columns import with_identity
 from godwit.engines.mysql.ddl_foreign_index import keys_and_indexes
 from godwit.engines.mysql.ddl_foreign_table import ForeignTable
 from godwit.engines.mysql.ddl_foreign_types import Spelt, referenced_columns, spelt_columns
-from godwit.engines.mysql.ddl_native import with_identity
 from godwit.engines.mysql.ddl_steps import (
     Findings,
     database_step,

@@ -8,9 +8,9 @@ from typing import Any
 
 from godwit.engines.mysql.connection import Version
 from godwit.engines.mysql.datatypes import holds_text, spelling, text_collation
+from godwit.engines.mysql.ddl_columns import required
 from godwit.engines.mysql.ddl_foreign_defaults import condition, default
 from godwit.engines.mysql.ddl_foreign_types import Spelt
-from godwit.engines.mysql.ddl_native import required
 from godwit.engines.mysql.ddl_steps import Findings, shortened
 from godwit.engines.mysql.names import literal, quoted
 from godwit.engines.mysql.objects_shapes import CheckLine, ColumnLine, KeyLine, TableShape

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from godwit.engines.mysql.connection import Session, Version
-from godwit.engines.mysql.datatypes import holds_text, spelling, text_collation
-from godwit.engines.mysql.ddl_flavours import adapted, own_spelling
-from godwit.engines.mysql.ddl_steps import (
-    Findings,
-    database_step,
-    identity_key,
-    in_order,
-    table_steps,
+from godwit.engines.mysql.ddl_code import Code, linked
+from godwit.engines.mysql.ddl_columns import (
+    is_required,
+    made_text,
+    other,
+    quoted_names,
+    with_identity,
+    without_default,
 )
+from godwit.engines.mysql.ddl_flavours import adapted, own_spelling
+from godwit.engines.mysql.ddl_foreign_types import index_bytes
+from godwit.engines.mysql.ddl_steps import Findings, database_step, in_order, table_steps
 from godwit.engines.mysql.ddl_trial import tried
-from godwit.engines.mysql.names import quoted
-from godwit.engines.mysql.objects import CodeObject, code_definition
+from godwit.engines.mysql.objects import CodeObject
 from godwit.engines.mysql.objects_shapes import (
     CheckLine,
     ColumnLine,
@@ -29,14 +30,12 @@ from godwit.engines.mysql.objects_shapes import (
     TableShape,
     inline_keys,
 )
-from godwit.engines.mysql.sqltext import mentions, moved, names, renamed, tokens
+from godwit.engines.mysql.sqltext import mentions, names, renamed
+from godwit.errors import ConversionError
 from godwit.model.catalog import Catalog, TableName
 from godwit.model.datatypes import DataType, Kind
-from godwit.model.mapping import ColumnMapping, DeclaredKey, TableMapping
+from godwit.model.mapping import ColumnMapping, TableMapping
 from godwit.protocols import SchemaPlan, SchemaStep
-
-_NULLABLE = re.compile(r"(?<!NOT )\bNULL\b")
-_DEFAULT_NULL = re.compile(r"\s+DEFAULT NULL\b")
 
 
 @dataclass
@@ -72,19 +71,33 @@ class NativePlan:
         """Databases, tables with all that hangs on them, and code."""
         shapes, identities = [], {}
         code: list[SchemaStep] = []
+        of_code = Code(
+            self.mappings, self.by_source, self.databases, self.same_flavour, self.findings
+        )
         for thing in self.catalog.objects:
             if isinstance(thing, TableShape) and thing.full_name in self.by_source:
                 mapping = self.by_source[thing.full_name]
                 shapes.append(self._table(thing, mapping))
                 identities[mapping.target] = mapping.identity
             elif isinstance(thing, CodeObject):
-                step = self._code(thing)
+                step = of_code.step(thing)
                 code += [step] if step else []
+        self._complete(identities)
         self._beside()
         if self.session is not None and not self.same_flavour:
             shapes = tried(self.session, shapes, self.findings)
         steps = [*self._database_steps(), *table_steps(shapes, identities), *code]
-        return SchemaPlan(tuple(in_order(_linked(steps))), tuple(self.findings.made))
+        return SchemaPlan(tuple(in_order(linked(steps))), tuple(self.findings.made))
+
+    def _complete(self, made: Mapping[TableName, object]) -> None:
+        missing = [str(m.source.name) for m in self.mappings if m.target not in made]
+        if missing:
+            raise ConversionError(
+                "tables cannot be planned",
+                where=", ".join(missing[:5]),
+                why="the catalog was read without its objects, or the tables are gone",
+                hint="read the catalog with objects=True",
+            )
 
     def _beside(self) -> None:
         """What the catalog names and no object stands for."""
@@ -152,23 +165,27 @@ class NativePlan:
             text = column.text
             if column.name in removed:
                 continue
-            if lost := mentions(_behind_type(column.text), _other(removed, column.name)):
+            if lost := mentions(quoted_names(column.text), other(removed, column.name)):
                 self._lost(shape, f"column {column.name}", lost)
                 if column.name not in stored:
                     continue
-                text = _without_default(text)
+                text = without_default(text)
             target = by_source.get(column.name)
             if target is not None and target.type is not None:
-                out.append(self._made(target, _is_required(text)))
+                out.append(self._made(target, mapping.identity, required=is_required(text)))
                 continue
             name = target.target if target else column.name
             out.append(ColumnLine(name, renamed(text, new_names)))
-        out += [self._made(c, required=False) for c in mapping.columns if c.source is None]
-        return out
+        added = (c for c in mapping.columns if c.source is None)
+        return out + [self._made(c, mapping.identity, required=False) for c in added]
 
-    def _made(self, column: ColumnMapping, required: bool) -> ColumnLine:  # noqa: FBT001
+    def _made(
+        self, column: ColumnMapping, identity: Sequence[str], *, required: bool
+    ) -> ColumnLine:
         kind = column.type or DataType(Kind.TEXT)
-        return ColumnLine(column.target, _spelt(kind, self.version, self.settings, required))
+        room = index_bytes(self.version) // len(identity) if column.target in identity else None
+        text = made_text(kind, self.version, self.settings, required=required, key_bytes=room)
+        return ColumnLine(column.target, text)
 
     def _lost(self, shape: TableShape, what: str, lost: set[str]) -> None:
         reason = f"{what} uses {', '.join(sorted(lost))}, which is not on the target"
@@ -232,150 +249,3 @@ class NativePlan:
             self._lost(shape, "its partitioning", lost)
             return ""
         return renamed(head, new_names) + line + rest
-
-    # -- code
-
-    def _code(self, thing: CodeObject) -> SchemaStep | None:
-        label = f"{thing.kind} {thing.schema}.{thing.name}"
-        hint = "make it on the target by hand"
-        if thing.table is not None and thing.table not in self.by_source:
-            return None
-        if thing.refused:
-            self.findings.warn("object-not-converted", label, thing.refused, hint)
-            return None
-        if not self.same_flavour:
-            reason = "code is not brought over between MySQL and MariaDB: they differ in words"
-            self.findings.warn("object-not-converted", label, reason, hint)
-            return None
-        if changed := self._uses_changed(thing):
-            reason = f"it uses {', '.join(changed)}, which has another name or shape on the target"
-            self.findings.warn("mentions-renamed", label, reason, f"{hint}, with the new names")
-            return None
-        if thing.definer:
-            reason = f"on the source it has the rights of {thing.definer}"
-            self.findings.note(
-                "definer-replaced", label, reason, "on the target those of the migrating login"
-            )
-        return self._code_step(thing)
-
-    def _uses_changed(self, thing: CodeObject) -> list[str]:
-        """Tables that it mentions and whose name or columns are others on the target."""
-        text = thing.statements[-1]
-        found = []
-        for mapping in self.mappings:
-            old = mapping.source.name
-            stays = {c.source for c in mapping.columns if c.source == c.target and not c.type}
-            reshaped = {c.name for c in mapping.source.stored_columns} - stays
-            moved_alone = mapping.target.schema != old.schema and old.schema not in self.databases
-            if not (reshaped or mapping.target.name != old.name or moved_alone):
-                continue
-            if mentions(text, old.name.__eq__):
-                found.append(str(old))
-        return sorted(found)
-
-    def _code_step(self, thing: CodeObject) -> SchemaStep:
-        schema = self.databases.get(thing.schema, thing.schema)
-        tables = {m.source.name: m.target for m in self.mappings}
-        body = moved(thing.statements[-1], tables, self.databases)
-        settings = thing.statements[:-1]
-        # Names in code that have no database before them mean the one it was made in.
-        statements = (*settings, f"USE {quoted(schema)}", body)
-        table = self.by_source[thing.table].target if thing.table else None
-        text = code_definition((*settings, body))
-        depends = [f"database {schema}", *([f"table {table}"] if table else [])]
-        name = f"{schema}.{thing.name}"
-        return SchemaStep(thing.kind, name, thing.phase, statements, table, text, tuple(depends))
-
-
-def _linked(steps: Sequence[SchemaStep]) -> list[SchemaStep]:
-    """Views after the tables and views they name, tables after the sequences of their defaults."""
-    functions = {s.name: s for s in steps if s.kind == "function"}
-    makers = {
-        s.name: f"{s.kind} {s.name}" for s in steps if s.kind in {"table", "view", "sequence"}
-    }
-    out = []
-    for step in steps:
-        if step.kind not in {"view", "table"}:
-            out.append(step)
-            continue
-        line = list(tokens(step.statements[-1]))
-        named = set()
-        for at in range(len(line) - 2):
-            if line[at][0] == line[at + 2][0] == "name" and line[at + 1][1] == ".":
-                named.add(".".join(names(line[at][1]) + names(line[at + 2][1])))
-        needs = [makers[n] for n in sorted(named) if n in makers and n != step.name]
-        if step.kind == "view":
-            called = {t.strip("`") for k, t in line if k in {"name", "word"}}
-            schema = step.name.partition(".")[0]
-            needs += [f"function {n}" for n in functions if n.removeprefix(f"{schema}.") in called]
-        if step.kind == "table":
-            needs = [n for n in needs if n.startswith("sequence ")]
-        out.append(replace(step, depends=(*step.depends, *needs)))
-    return out
-
-
-def _other(removed: set[str], own: str) -> Any:
-    return lambda name: name in removed and name != own
-
-
-def _behind_type(text: str) -> str:
-    """The names in a column's text that mean columns: those in backticks."""
-    return " ".join(t for k, t in tokens(text) if k == "name")
-
-
-def _without_default(text: str) -> str:
-    return re.split(r"\s+DEFAULT\b", text, maxsplit=1)[0]
-
-
-def _is_required(text: str) -> bool:
-    return " NOT NULL" in text
-
-
-def _spelt(
-    kind: DataType,
-    version: Version,
-    settings: Mapping[str, Any],
-    required: bool,  # noqa: FBT001
-) -> str:
-    text = spelling(kind, settings)
-    if holds_text(text):
-        charset, collation = text_collation(kind, version)
-        text += f" CHARACTER SET {charset} COLLATE {collation}"
-    return f"{text} NOT NULL" if required else f"{text} DEFAULT NULL"
-
-
-def with_identity(shape: TableShape, mapping: TableMapping) -> TableShape:
-    """The table with a key over its row identity, where the source has none that remains."""
-    identity = mapping.identity
-    has_primary = any(k.primary for k in shape.keys)
-    wanted = mapping.declared_key or DeclaredKey(primary=not has_primary)
-    if not identity:
-        return shape
-    if identity_key(shape, identity) and not (
-        mapping.declared_key and wanted.primary and not has_primary
-    ):
-        return shape
-    parts = tuple("`" + c.replace("`", "``") + "`" for c in identity)
-    if wanted.primary and not has_primary:
-        key = KeyLine("PRIMARY", "PRIMARY KEY", parts)
-    else:
-        key = KeyLine(wanted.name or "identity", "UNIQUE KEY", parts)
-    columns = tuple(required(c) if c.name in identity else c for c in shape.columns)
-    return replace(shape, columns=columns, keys=(key, *shape.keys))
-
-
-def required(column: ColumnLine) -> ColumnLine:
-    """The column without nulls."""
-    if _is_required(column.text):
-        return column
-    text = _DEFAULT_NULL.sub("", column.text)
-    text = _NULLABLE.sub("NOT NULL", text, count=1) if _NULLABLE.search(text) else text
-    if not _is_required(text):
-        type_end, rest = _split_type(text)
-        text = f"{type_end} NOT NULL{rest}"
-    return ColumnLine(column.name, text)
-
-
-def _split_type(text: str) -> tuple[str, str]:
-    match = re.search(r"\s+(DEFAULT|COMMENT|AUTO_INCREMENT|ON UPDATE|INVISIBLE|CHECK)\b", text)
-    return (text[: match.start()], text[match.start() :]) if match else (text, "")

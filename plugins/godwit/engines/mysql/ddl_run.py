@@ -52,7 +52,7 @@ def run_schema(
 ) -> list[ObjectParity]:
     """Execute steps as soon as what they depend on is there; DDL commits by itself.
 
-    `alone`: nobody writes to the tables meanwhile, so an index may be built under a lock.
+    `alone`: nobody writes to the tables meanwhile. InnoDB lets writers go on either way.
 
     What exists and is equal is ``skipped``; what exists and differs is left alone and reported as
     ``differs``; what fails is ``failed``, and so is what depends on it, but nothing else. Indexes

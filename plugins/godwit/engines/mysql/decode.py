@@ -41,7 +41,6 @@ from godwit.engines.mysql import layouts as x
 from godwit.engines.mysql.charsets import charset
 from godwit.engines.mysql.decode_rows import (
     CUT_SHORT,
-    DAY,
     NO_LABEL,
     NOT_GEOMETRY,
     NOT_JSON,
@@ -53,7 +52,6 @@ from godwit.engines.mysql.decode_rows import (
     Buffer,
     PythonRows,
     Raw,
-    is_date,
 )
 from godwit.engines.mysql.layouts import (
     Field,
@@ -62,8 +60,9 @@ from godwit.engines.mysql.layouts import (
     result_field,
     skipped_field,
 )
+from godwit.engines.mysql.moments import DAY, is_date
 from godwit.engines.mysql.value_texts import moment_text
-from godwit.errors import GodwitError, LoadError
+from godwit.errors import DefinitionError, GodwitError, LoadError
 
 __all__ = [
     "COMPILED",
@@ -77,7 +76,7 @@ __all__ = [
     "skipped_field",
 ]
 
-#: What becomes of dates with zeros (`RowDecoder`); ``native`` keeps them as the server writes them.
+#: What may become of dates with zeros; see `RowDecoder`.
 ZERO_DATES = ("sentinel", "null", "reject")
 
 _REASONS = {
@@ -191,6 +190,12 @@ class RowDecoder:
         error: type[GodwitError] = LoadError,
         rows: Callable[[Sequence[Field]], Rows] | None = None,
     ) -> None:
+        if zero_dates not in ZERO_DATES:
+            raise DefinitionError(
+                f"zero_dates cannot be {zero_dates!r}",
+                where=where,
+                hint=f"the source's setting zero_dates is one of {', '.join(ZERO_DATES)}",
+            )
         if native:
             fields = [replace(f, output=x.BYTES) if f.output == x.EWKB else f for f in fields]
         self.fields = tuple(fields)

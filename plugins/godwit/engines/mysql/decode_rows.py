@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from godwit.engines.mysql import layouts as x
 from godwit.engines.mysql.binary_json import BrokenJsonError, json_text
 from godwit.engines.mysql.charsets import Charset, decoded
+from godwit.engines.mysql.moments import DAY, TEMPORAL, Moment, days_of, is_date
 from godwit.engines.mysql.value_texts import (
     bits_text,
     decimal_text,
@@ -25,15 +25,15 @@ CUT_SHORT, NOT_TEXT, NO_LABEL, NOT_JSON, NOT_GEOMETRY, TOO_LARGE, NOT_NUMBER = r
 
 #: Moments that Arrow cannot show are stored as this plus their packed parts.
 ODD = -(1 << 62)
-DAY = 86_400_000_000
 _LARGEST = (1 << 31) - 1
-_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _WIDTHS = {1: "b", 2: "h", 4: "i", 8: "q"}
 _TEMPORAL_BYTES = {x.TIME2: 3, x.DATETIME2: 5, x.TIMESTAMP2: 4}
 
 Buffer = bytes | bytearray | memoryview
 #: What a layout yields before the output makes something of it.
-Found = int | bytes | tuple[int, int, int, int]
+Found = Moment | bytes
+#: `(position, field, begin, end)` of each value in a row; a null begins at -1.
+Spans = Iterator[tuple[int, x.Field, int, int]]
 
 
 class BadValueError(Exception):
@@ -109,13 +109,12 @@ class PythonRows:
         """Where the images in ``buffer[start:end]`` begin; masks take turns."""
         view = memoryview(buffer)[:end]
         starts = array("q")
-        p, turn = start, 0
+        p = start
         while p < end:
+            mask = masks[len(starts) % len(masks)]
             starts.append(p)
-            mask = masks[turn % len(masks)]
-            turn += 1
-            spans = self._image(view, p, mask)
-            p = spans[-1][3] if spans else end
+            ends = [end for *_, end in self._image(view, p, mask)]
+            p = ends[-1] if ends else end
         return starts
 
     def keys(
@@ -127,10 +126,12 @@ class PythonRows:
         view = memoryview(buffer)
         found = []
         for start in starts:
-            spans = {
-                position: b"\1" if begin < 0 else b"\0" + bytes(view[begin:end])
-                for position, _field, begin, end in self._image(view, start, mask)
-            }
+            spans: dict[int, bytes] = {}
+            for position, _field, begin, end in self._image(view, start, mask):
+                if position in positions:
+                    spans[position] = b"\1" if begin < 0 else b"\0" + bytes(view[begin:end])
+                    if len(spans) == len(positions):
+                        break
             found.append(b"".join(spans[position] for position in positions))
         return found
 
@@ -151,11 +152,11 @@ class PythonRows:
         view: memoryview,
         starts: Sequence[int],
         wanted: Sequence[int],
-        walk: Callable[[memoryview, int], object],
+        walk: Callable[[memoryview, int], Spans],
     ) -> list[Raw]:
         columns = {position: _Column(self._fields[position]) for position in wanted}
         for start in starts:
-            for position, kept, begin, end in walk(view, start):  # type: ignore[attr-defined]
+            for position, kept, begin, end in walk(view, start):
                 column = columns.get(position)
                 if column is None:
                     continue
@@ -176,28 +177,21 @@ class PythonRows:
             return list(every)
         return [i for i in every if mask[i >> 3] >> (i & 7) & 1]
 
-    def _image(
-        self, view: memoryview, p: int, mask: bytes | None
-    ) -> list[tuple[int, x.Field, int, int]]:
-        """`(position, field, begin, end)` of each present value; null begins at -1."""
-        present = self._present(mask)
-        return self._walk(view, p, present, 0)
+    def _image(self, view: memoryview, p: int, mask: bytes | None) -> Spans:
+        return self._walk(view, p, self._present(mask), 0)
 
-    def _result(self, view: memoryview, p: int) -> list[tuple[int, x.Field, int, int]]:
+    def _result(self, view: memoryview, p: int) -> Spans:
         return self._walk(view, p + 1, range(len(self._fields)), 2)
 
-    def _walk(
-        self, view: memoryview, p: int, present: Sequence[int], shift: int
-    ) -> list[tuple[int, x.Field, int, int]]:
+    def _walk(self, view: memoryview, p: int, present: Sequence[int], shift: int) -> Spans:
         nulls = p
         p += (len(present) + shift + 7) // 8
         if p > len(view):
             raise BadValueError(0, CUT_SHORT)
-        spans = []
         for n, position in enumerate(present):
             kept = self._fields[position]
             if view[nulls + (n + shift >> 3)] >> (n + shift & 7) & 1:
-                spans.append((position, kept, -1, p))
+                yield position, kept, -1, p
                 continue
             try:
                 size = _size(kept, view, p)
@@ -205,9 +199,8 @@ class PythonRows:
                 raise BadValueError(position, CUT_SHORT) from None
             if p + size > len(view):
                 raise BadValueError(position, CUT_SHORT)
-            spans.append((position, kept, p, p + size))
+            yield position, kept, p, p + size
             p += size
-        return spans
 
 
 _SIZES = {
@@ -260,123 +253,7 @@ def _found(kept: x.Field, value: bytes) -> Found:
         return value[kept.size :]
     if layout == x.LENENC:
         return value[_lenenc_width(value[0]) :]
-    return _TEMPORAL[layout](value, kept.size)
-
-
-# -- dates and times: `(year, month, day, microseconds of the day)`, or signed microseconds
-
-
-def _result_date(value: bytes, _size: int) -> Found:
-    fields = value[1:].ljust(11, b"\0")
-    year, month, day, hour, minute, second, micros = struct.unpack("<H5BI", fields)
-    return year, month, day, _of_day(hour, minute, second, micros)
-
-
-def _result_time(value: bytes, _size: int) -> Found:
-    negative, days, hour, minute, second, micros = struct.unpack(
-        "<BI3BI", value[1:].ljust(12, b"\0")
-    )
-    total: int = days * DAY + _of_day(hour, minute, second, micros)
-    return -total if negative else total
-
-
-def _of_day(hour: int, minute: int, second: int, micros: int) -> int:
-    return ((hour * 60 + minute) * 60 + second) * 1_000_000 + micros
-
-
-def _date3(value: bytes, _size: int) -> Found:
-    packed = int.from_bytes(value, "little")
-    return packed >> 9, packed >> 5 & 15, packed & 31, 0
-
-
-def _time3(value: bytes, _size: int) -> Found:
-    packed = int.from_bytes(value, "little", signed=True)
-    rest, second = divmod(abs(packed), 100)
-    hour, minute = divmod(rest, 100)
-    total = _of_day(hour, minute, second, 0)
-    return -total if packed < 0 else total
-
-
-def _datetime8(value: bytes, _size: int) -> Found:
-    date, clock = divmod(int.from_bytes(value, "little"), 1_000_000)
-    rest, day = divmod(date, 100)
-    year, month = divmod(rest, 100)
-    return year, month, day, _of_day(clock // 10000, clock // 100 % 100, clock % 100, 0)
-
-
-def _fraction(value: int, digits: int) -> int:
-    return value * int(10 ** (6 - 2 * ((digits + 1) // 2)))
-
-
-def _time2(value: bytes, digits: int) -> Found:
-    width = 8 * (len(value) - 3)
-    packed = int.from_bytes(value, "big") - (1 << len(value) * 8 - 1)
-    whole, part = divmod(abs(packed), 1 << width)
-    total = _of_day(whole >> 12 & 0x3FF, whole >> 6 & 0x3F, whole & 0x3F, _fraction(part, digits))
-    return -total if packed < 0 else total
-
-
-def _datetime2(value: bytes, digits: int) -> Found:
-    whole = int.from_bytes(value[:5], "big") - (1 << 39)
-    year, month = divmod(whole >> 22, 13)
-    part = _fraction(int.from_bytes(value[5:], "big"), digits)
-    of_day = _of_day(whole >> 12 & 31, whole >> 6 & 63, whole & 63, part)
-    return year, month, whole >> 17 & 31, of_day
-
-
-def _timestamp4(value: bytes, _size: int) -> Found:
-    return _instant(int.from_bytes(value, "little"), 0)
-
-
-def _timestamp2(value: bytes, digits: int) -> Found:
-    part = _fraction(int.from_bytes(value[4:], "big"), digits)
-    return _instant(int.from_bytes(value[:4], "big"), part)
-
-
-def _instant(seconds: int, micros: int) -> Found:
-    if not seconds and not micros:
-        return 0, 0, 0, 0
-    days, rest = divmod(seconds, 86400)
-    year, month, day = _civil(days)
-    return year, month, day, rest * 1_000_000 + micros
-
-
-_TEMPORAL: dict[int, Callable[[bytes, int], Found]] = {
-    x.RESULT_DATE: _result_date,
-    x.RESULT_TIME: _result_time,
-    x.DATE3: _date3,
-    x.TIME3: _time3,
-    x.DATETIME8: _datetime8,
-    x.TIMESTAMP4: _timestamp4,
-    x.TIME2: _time2,
-    x.DATETIME2: _datetime2,
-    x.TIMESTAMP2: _timestamp2,
-}
-
-
-def _civil(days: int) -> tuple[int, int, int]:
-    days += 719468
-    era, doe = divmod(days, 146097)
-    yoe = (doe - doe // 1460 + doe // 36524 - doe // 146096) // 365
-    doy = doe - (365 * yoe + yoe // 4 - yoe // 100)
-    mp = (5 * doy + 2) // 153
-    month = mp + 3 if mp < 10 else mp - 9
-    return yoe + era * 400 + (month <= 2), month, doy - (153 * mp + 2) // 5 + 1
-
-
-def _days(year: int, month: int, day: int) -> int:
-    year -= month <= 2
-    era, yoe = divmod(year, 400)
-    doy = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
-    return era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468
-
-
-def is_date(year: int, month: int, day: int) -> bool:
-    """It exists; the servers also store dates with zeros and, when told so, days like 31 June."""
-    if not (1 <= month <= 12 and day >= 1):
-        return False
-    leap = month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    return day <= _DAYS[month - 1] + leap
+    return TEMPORAL[layout](value, kept.size)
 
 
 # -- outputs
@@ -387,7 +264,7 @@ def _append(column: _Column, found: Found) -> None:
     if isinstance(found, tuple):
         year, month, day, micros = found
         if year and is_date(year, month, day):
-            days = _days(year, month, day)
+            days = days_of(year, month, day)
             column.values.append(days if output == x.DATE else days * DAY + micros)
             return
         column.odd += 1

@@ -41,19 +41,30 @@ def count_doubts(connector: Connector, doubts: Sequence[Doubt]) -> dict[Doubt, i
     with connector.lease("source") as session:
         for table, of_table in groupby(ordered, key=lambda d: d.table):
             try:
-                counts.update(_count(session, table, list(of_table)))
+                columns = _columns(session, table)
+                if not columns:
+                    raise _unseen(table, "it is not there, or not visible to the login")
+                counts.update(_count(session, table, columns, list(of_table)))
             except pymysql.MySQLError as cause:
-                raise EndpointError(
-                    "the values of a table cannot be looked at",
-                    where=str(table),
-                    why=f"the source answers with error {cause.args[0]}",
-                    hint="check that the table exists and that the login may SELECT from it",
-                ) from None
+                raise _unseen(table, f"the source answers with error {cause.args[0]}") from None
     return counts
 
 
-def _count(session: Session, table: TableName, doubts: Sequence[Doubt]) -> dict[Doubt, int]:
-    columns = _columns(session, table)
+def _unseen(table: TableName, why: str) -> EndpointError:
+    return EndpointError(
+        "the values of a table cannot be looked at",
+        where=str(table),
+        why=why,
+        hint="check that the table exists and that the login may SELECT from it",
+    )
+
+
+def _count(
+    session: Session,
+    table: TableName,
+    columns: Mapping[str, _Column],
+    doubts: Sequence[Doubt],
+) -> dict[Doubt, int]:
     tests = {}
     for doubt in doubts:
         column = columns.get(doubt.column)

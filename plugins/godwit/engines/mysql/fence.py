@@ -35,7 +35,8 @@ from godwit.errors import CutoverError, EndpointError
 from godwit.model.catalog import Table
 
 MODES = ("read-only", "revoke", "none")
-_POLL = 0.05
+#: InnoDB shows its transactions as they were until nobody has asked for 0.1 seconds.
+_POLL = 0.15
 #: In this order they are set; the other way round they are given back.
 _SETTINGS = ("read_only", "super_read_only")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from godwit.engines.mysql.connection import Session
@@ -63,40 +63,27 @@ def other_writers(session: Session, tables: Sequence[Sequence[str]]) -> list[str
 
 def revoke(session: Session, grants: Sequence[Mapping[str, Any]]) -> None:
     """Take them; those that are gone already are left out."""
-    for statement in _statements(
-        grants, "REVOKE {} ON {} FROM {}", current=_present(session, grants)
-    ):
-        session.run(statement)
+    present = table_grants(session, sorted({(g["schema"], g["table"]) for g in grants}))
+    wanted = [grant for grant in grants if grant in present]
+    # Those of columns first: with a table's privilege its columns' goes as well.
+    for grant in sorted(wanted, key=lambda g: g["column"] is None):
+        session.run(_statement("REVOKE {} ON {} FROM {}", grant))
 
 
 def grant_back(session: Session, grants: Sequence[Mapping[str, Any]]) -> None:
     """Give them back, with their grant option."""
-    for statement in _statements(grants, "GRANT {} ON {} TO {}", current=None):
-        session.run(statement)
-
-
-def _present(session: Session, grants: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return table_grants(session, sorted({(g["schema"], g["table"]) for g in grants}))
-
-
-def _statements(
-    grants: Sequence[Mapping[str, Any]],
-    template: str,
-    *,
-    current: Sequence[Mapping[str, Any]] | None,
-) -> Iterator[str]:
-    """One for each grant; with `current` only for those that are among these."""
     for grant in grants:
-        if current is not None and grant not in current:
-            continue
-        column = f" ({quoted(grant['column'])})" if grant["column"] else ""
-        statement = template.format(
-            grant["privilege"] + column,
-            quoted(grant["schema"], grant["table"]),
-            _account(grant["grantee"]),
-        )
-        keeps = grant["option"] and template.startswith("GRANT")
-        yield statement + (" WITH GRANT OPTION" if keeps else "")
+        option = " WITH GRANT OPTION" if grant["option"] else ""
+        session.run(_statement("GRANT {} ON {} TO {}" + option, grant))
+
+
+def _statement(template: str, grant: Mapping[str, Any]) -> str:
+    column = f" ({quoted(grant['column'])})" if grant["column"] else ""
+    return template.format(
+        grant["privilege"] + column,
+        quoted(grant["schema"], grant["table"]),
+        _account(grant["grantee"]),
+    )
 
 
 def _account(grantee: str) -> str:

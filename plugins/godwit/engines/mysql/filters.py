@@ -6,17 +6,20 @@ collation says; other values as their column's type.
 
 from __future__ import annotations
 
+import re
 import struct
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
-from godwit.engines.mysql.bounds import literal_of
+from godwit.engines.mysql.bounds import label_number, literal_of
 from godwit.engines.mysql.names import quoted
 from godwit.errors import LoadError
 from godwit.model.catalog import Column, Table
 from godwit.model.datatypes import Kind
 from godwit.model.mapping import Condition, RowFilter
 
+_TEXTS = (Kind.TEXT, Kind.SET)
+_PLAIN = re.compile(r"[0-9A-Za-z _.,:/-]*")
 _OPERATORS = {"eq": "=", "noteq": "<>", "lte": "<=", "ste": "<=", "gte": ">=", "gt": ">", "lt": "<"}
 
 
@@ -52,24 +55,31 @@ def _condition(table: Table, condition: Condition) -> str:
         word = "BETWEEN" if condition.operator == "between" else "NOT BETWEEN"
         return f"{compared} {word} {values[0]} AND {values[1]}"
     term = f"{compared} {_OPERATORS[condition.operator]} {values[0]}"
-    if condition.operator == "eq" and column.type.kind is Kind.TEXT:
-        # What is equal is so for every collation, and an index may serve that.
+    plain = condition.operator == "eq" and _PLAIN.fullmatch(condition.values[0])
+    if plain and column.type.kind is Kind.TEXT:
+        # What is equal is so for every collation, and an index may serve that. (Texts that not
+        # every character set has cannot be compared with all columns.)
         return f"({name} = {literal_of(column, condition.values[0])} AND {term})"
     return term
 
 
 def _compared(column: Column, name: str) -> str:
-    if column.type.kind is Kind.TEXT:
+    if column.type.kind in _TEXTS:
         return f"CAST(CONVERT({name} USING utf8mb4) AS BINARY)"
     if column.type.kind is Kind.FLOAT:
         return f"({name} + 0e0)"
+    if column.type.kind is Kind.ENUM:
+        # In the order of its labels.
+        return f"({name} + 0)"
     return name
 
 
 def _literal(column: Column, text: str) -> str:
     kind = column.type.kind
-    if kind is Kind.TEXT:
+    if kind in _TEXTS:
         return f"x'{(text.rstrip(' ') if column.type.fixed else text).encode().hex()}'"
+    if kind is Kind.ENUM:
+        return str(label_number(column, text))
     if kind is Kind.FLOAT:
         number = float(text)
         if column.type.bits == 32:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from godwit.engines.mysql.charsets import UTF8, Charset, charset
+from godwit.engines.mysql.datatypes import datatype
 from godwit.errors import EndpointError
 from godwit.model.catalog import Column
 from godwit.model.datatypes import Kind
@@ -176,7 +177,9 @@ def log_field(
     if real == _BIT:
         return replace(field, output=BITS, detail=(metadata >> 8) * 8 + (metadata & 0xFF))
     if real in (_ENUM, _SET):
-        encoded = tuple(label.encode() for label in labels or column.type.labels)
+        # Not `column.type`: its labels may begin with one for refused values.
+        known = labels or datatype(column.native).labels
+        encoded = tuple(label.encode() for label in known)
         return replace(field, output=LABEL if real == _ENUM else LABELS, extra=encoded)
     if real == _JSON:
         return replace(field, output=JSON)

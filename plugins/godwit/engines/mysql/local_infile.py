@@ -6,7 +6,12 @@ what is no number, and tells it by warnings only. So a warning is an error here.
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
+from queue import Queue
 from typing import NamedTuple
 
 import pymysql
@@ -26,16 +31,6 @@ _TRUNCATED = 1265
 INSERT = 1 << 20
 
 
-def available(session: Session) -> bool:
-    """Whether the server accepts LOAD DATA LOCAL."""
-    return bool(session.value("SELECT @@GLOBAL.local_infile"))
-
-
-def packet_limit(session: Session) -> int:
-    """The largest packet the server accepts (``max_allowed_packet``)."""
-    return int(session.value("SELECT @@max_allowed_packet"))
-
-
 class Stored(NamedTuple):
     """What a statement stored: rows, and how many warnings it gave (65,535 means that or more)."""
 
@@ -52,26 +47,88 @@ def load_data(session: Session, statement: str, blocks: Iterable[bytes], limit: 
     Raises:
         pymysql.MySQLError: the server refused, or the connection was lost.
     """
-    session._execute_command(COMMAND.COM_QUERY, statement)
-    packet = session._read_packet()
+    session._execute_command(COMMAND.COM_QUERY, statement)  # noqa: SLF001 - no public way
+    packet = session._read_packet()  # noqa: SLF001 - no public way
     if not packet.is_load_local_packet():
         raise pymysql.err.ProgrammingError(0, "the server did not ask for the rows")
     size = max(min(PACKET, limit - _HEADER), 512)
     try:
-        for block in blocks:
-            view = memoryview(block)
-            for start in range(0, len(view), size):
-                session.write_packet(bytes(view[start : start + size]))
+        _send_all(session, iter(blocks), size)
         session.write_packet(b"")
     except BaseException:
         if session.open:
-            session._force_close()
+            session._force_close()  # noqa: SLF001 - no farewell: it would end the file
         raise
     return _answer(session)
 
 
+def _send_all(session: Session, blocks: Iterator[bytes], size: int) -> None:
+    """Send the blocks; of several, the next one is made while the one before is on its way."""
+    first, second = next(blocks, b""), next(blocks, None)
+    if second is None:
+        _send(session, first, size)
+        return
+    sender = _Sender(session, size)
+    try:
+        for block in chain((first, second), blocks):
+            sender.send(block)
+        sender.finish()
+    finally:
+        sender.stop()
+
+
+def _send(session: Session, block: bytes, size: int) -> None:
+    view = memoryview(block)
+    for start in range(0, len(view), size):
+        session.write_packet(bytes(view[start : start + size]))
+
+
+class _Sender:
+    """Sends blocks in a thread of its own."""
+
+    def __init__(self, session: Session, size: int) -> None:
+        self._session, self._size = session, size
+        self._waiting: Queue[bytes | None] = Queue(1)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="load-data", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (block := self._waiting.get()) is not None:
+            # After a failure the rest is taken and left, so that nobody waits.
+            if self._failure is None:
+                try:
+                    _send(self._session, block, self._size)
+                except BaseException as failure:  # noqa: BLE001
+                    self._failure = failure
+
+    def send(self, block: bytes) -> None:
+        """Have a block sent; raises what the one before met."""
+        self._check()
+        self._waiting.put(block)
+
+    def finish(self) -> None:
+        """Wait until all is sent."""
+        self._waiting.put(None)
+        self._thread.join()
+        self._check()
+
+    def stop(self) -> None:
+        """End at once, if it has not ended; the connection is of no use then."""
+        if not self._thread.is_alive():
+            return
+        with suppress(OSError, AttributeError):
+            self._session._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001 - the thread waits in it
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
 def _answer(session: Session) -> Stored:
-    answer = OKPacketWrapper(session._read_packet())
+    answer = OKPacketWrapper(session._read_packet())  # noqa: SLF001 - no public way
     session.server_status = answer.server_status
     return Stored(int(answer.affected_rows), int(answer.warning_count))
 
@@ -126,7 +183,7 @@ def insert_rows(
 
 
 def _insert(session: Session, head: bytes, rows: list[bytes]) -> Stored:
-    session._execute_command(COMMAND.COM_QUERY, head + b",".join(rows))
+    session._execute_command(COMMAND.COM_QUERY, head + b",".join(rows))  # noqa: SLF001
     return _answer(session)
 
 

@@ -29,6 +29,10 @@ class Images:
     data: bytes
 
 
+#: The end of a version that has not ended: of TIMESTAMP(6), since MariaDB 11.5 with 32 bits, and of
+#: transaction numbers.
+_NEVER = frozenset({b"\x7f\xff\xff\xff\x0f\x42\x3f", b"\xff\xff\xff\xff\x0f\x42\x3f", b"\xff" * 8})
+
 Operation = Images | Truncation | ShapeChange
 
 
@@ -105,22 +109,65 @@ class _Table:
         self.buffer += data
         masks = (self.before, self.after) if kind == UPDATE else (self.after,)
         starts = self.decoder.split(self.buffer, begin, len(self.buffer), masks)
-        if not self.plan.identity:
-            self._count(kind, starts)
-        elif kind == UPDATE:
-            self._update(starts)
+        if self.plan.ends:
+            return self._versions(kind, starts)
+        if kind == UPDATE:
+            self._change(starts, starts[0::2], starts[1::2])
+        elif kind == WRITE:
+            self._insert(starts, starts)
         else:
-            keys = self.decoder.keys(self.buffer, starts, self.plan.identity, self.after)
-            if kind == WRITE:
-                self.fresh.update(key for key in keys if key not in self.rows)
-                self.rows.update(zip(keys, starts, strict=True))
-            else:
-                self.rows.update((key, ~p) for key, p in zip(keys, starts, strict=True))
+            self._delete(starts, starts)
         return len(starts) // 2 if kind == UPDATE else len(starts)
 
-    def _update(self, starts: array[int]) -> None:
+    def _versions(self, kind: int, starts: array[int]) -> int:
+        """Rows of a system-versioned table: a DELETE is logged as an update that ends the version,
+        and with every UPDATE comes an insert of the version that ended.
+        """
+        if kind != UPDATE:
+            living = self._living(starts, self.after)
+            places = array("q", [p for p, lives in zip(starts, living, strict=True) if lives])
+            (self._insert if kind == WRITE else self._delete)(starts, places)
+            return len(places) if kind == DELETE else 0
+        befores, afters = array("q"), array("q")
+        ended = array("q")
+        before = self._living(starts[0::2], self.before)
+        after = self._living(starts[1::2], self.after)
+        for i, (lived, lives) in enumerate(zip(before, after, strict=True)):
+            if lived and lives:
+                befores.append(starts[2 * i])
+                afters.append(starts[2 * i + 1])
+            elif lived:
+                ended.append(starts[2 * i])
+        # Neither can touch the other's rows: an event is one statement.
+        self._delete(starts, ended)
+        self._change(starts, befores, afters)
+        return len(befores) + len(ended)
+
+    def _living(self, places: array[int], present: bytes) -> list[bool]:
+        ends = self.decoder.keys(self.buffer, places, (self.plan.ends,), present)
+        return [end[1:] in _NEVER for end in ends]
+
+    def _insert(self, starts: array[int], places: array[int]) -> None:
+        if not self.plan.identity:
+            self._count(starts, places, 1)
+            return
+        keys = self.decoder.keys(self.buffer, places, self.plan.identity, self.after)
+        self.fresh.update(key for key in keys if key not in self.rows)
+        self.rows.update(zip(keys, places, strict=True))
+
+    def _delete(self, starts: array[int], places: array[int]) -> None:
+        if not self.plan.identity:
+            self._count(starts, places, -1)
+            return
+        keys = self.decoder.keys(self.buffer, places, self.plan.identity, self.before)
+        self.rows.update((key, ~p) for key, p in zip(keys, places, strict=True))
+
+    def _change(self, starts: array[int], befores: array[int], afters: array[int]) -> None:
         rows, fresh, identity = self.rows, self.fresh, self.plan.identity
-        befores, afters = starts[0::2], starts[1::2]
+        if not identity:
+            self._count(starts, befores, -1)
+            self._count(starts, afters, 1)
+            return
         old = self.decoder.keys(self.buffer, befores, identity, self.before)
         new = self.decoder.keys(self.buffer, afters, identity, self.after)
         if old == new:
@@ -133,16 +180,14 @@ class _Table:
                     fresh.add(after)
             rows[after] = q
 
-    def _count(self, kind: int, starts: array[int]) -> None:
+    def _count(self, starts: array[int], places: array[int], by: int) -> None:
         """Rows without identity: how many more or fewer there are of each."""
-        ends = [*starts[1:], len(self.buffer)]
-        view = memoryview(self.buffer)
-        for i, (begin, end) in enumerate(zip(starts, ends, strict=True)):
-            gone = kind == DELETE or (kind == UPDATE and i % 2 == 0)
-            image = bytes(view[begin:end])
-            self.counts[image] = self.counts.get(image, 0) + (-1 if gone else 1)
-            self.places[image] = begin
-        view.release()
+        ends = dict(zip(starts, [*starts[1:], len(self.buffer)], strict=True))
+        with memoryview(self.buffer) as view:
+            for place in places:
+                image = bytes(view[place : ends[place]])
+                self.counts[image] = self.counts.get(image, 0) + by
+                self.places[image] = place
 
     def net(self) -> TableChanges:
         """What it comes to."""

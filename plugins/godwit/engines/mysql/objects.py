@@ -13,12 +13,14 @@ from godwit.engines.mysql.catalog_queries import fetch
 from godwit.engines.mysql.connection import Session, Version
 from godwit.engines.mysql.names import literal, quoted
 from godwit.engines.mysql.objects_shapes import parse_table
-from godwit.engines.mysql.sqltext import plain, tokens
+from godwit.engines.mysql.sqltext import plain, tokens, unquoted
+from godwit.errors import EndpointError
 from godwit.model.catalog import NativeObject, TableName
 
 PHASES = ("pre", "key", "post", "late")
 
 _DEFINER = re.compile(r"\s+DEFINER\s*=\s*(`(?:[^`]|``)*`@`(?:[^`]|``)*`|`(?:[^`]|``)*`)")
+_DOT = ("other", ".")
 _ROUTINE_KINDS = frozenset({"function", "procedure"})
 
 
@@ -53,7 +55,16 @@ def read_objects(
 
 def read_table(session: Session, name: TableName) -> NativeObject:
     """One table in pieces."""
-    return parse_table(name.schema, name.name, _shown(session, "table", *name)["Create Table"])
+    try:
+        text = _shown(session, "table", *name)["Create Table"]
+    except pymysql.MySQLError as cause:
+        raise EndpointError(
+            "the definition of a table cannot be read",
+            where=str(name),
+            why=str(cause.args[-1]),
+            hint=f"GRANT SELECT ON {quoted(*name)} to the login",
+        ) from None
+    return parse_table(name.schema, name.name, text)
 
 
 def _database(session: Session, name: str) -> NativeObject:
@@ -147,7 +158,7 @@ def read_code(
         (*settings, body),
         phase,
         table,
-        definition=code_definition((*settings, body)),
+        definition=code_definition(database, (*settings, body)),
         definer=definer[1].replace("`", "") if definer else "",
     )
 
@@ -205,10 +216,21 @@ def _qualify_table(line: list[tuple[str, str]], place: int, database: str) -> No
             return
 
 
-def code_definition(statements: Sequence[str]) -> str:
-    """Canonical text of a view, routine, trigger or event."""
+def code_definition(database: str, statements: Sequence[str]) -> str:
+    """Canonical text of a view, routine, trigger or event. Names of its own database stand alone:
+    whether the server shows them with it depends on the session.
+    """
     parts = []
     for statement in statements:
-        text = "".join(" " if k == "space" else t for k, t in tokens(statement)).strip()
-        parts.append(re.sub(r"^CREATE (OR REPLACE )?", "", text))
+        line = list(tokens(statement))
+        own = [
+            kind == "name" and unquoted(text) == database and line[at + 1 : at + 2] == [_DOT]
+            for at, (kind, text) in enumerate(line)
+        ]
+        kept = [
+            " " if kind == "space" else text
+            for at, (kind, text) in enumerate(line)
+            if not own[at] and not (at and own[at - 1])
+        ]
+        parts.append(re.sub(r"^CREATE (OR REPLACE )?", "", "".join(kept).strip()))
     return "; ".join(parts)

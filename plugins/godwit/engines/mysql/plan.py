@@ -35,7 +35,7 @@ SCRAP = 0.2
 #: Below so many rows statistics may be those of a table that was empty a moment ago.
 FEW_ROWS = 10_000
 #: A guess with characters that the column's character set lacks, or that is no date.
-_NOT_COMPARABLE = (ER.CANT_AGGREGATE_2COLLATIONS, 1525, 3854, 3988)
+_NOT_COMPARABLE = (ER.CANT_AGGREGATE_2COLLATIONS, 1270, 1271, 1525, 3854, 3988)
 _DEEPEST = 40
 _MOST_CHUNKS = 5000
 _LONGEST_BOUND = 3072

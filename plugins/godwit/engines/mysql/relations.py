@@ -10,16 +10,18 @@ from godwit.engines.mysql.connection import MYSQL_COLUMNS, Connector
 from godwit.engines.mysql.decode import RowDecoder, log_field, skipped_field
 from godwit.engines.mysql.gtid import LogPosition, parse_position
 from godwit.engines.mysql.layouts import Field
+from godwit.engines.mysql.read import character_sets
 from godwit.engines.mysql.table_maps import MapColumn, TableMap, label_texts, table_map
-from godwit.errors import CaptureError
+from godwit.errors import CaptureError, EndpointError
 from godwit.model.catalog import Column, Table, TableName
 from godwit.model.changes import Format, ShapeChange
+from godwit.model.datatypes import DataType, Kind
 from godwit.model.mapping import TableMapping
 
-_KNOWN_WITHOUT_NAMES = (
-    "set binlog_row_metadata=FULL on the source (SET GLOBAL, it acts on what is written from then "
-    "on), then load the table again (`godwit reload`)"
-)
+_UNNAMED = "which the log does not name (set binlog_row_metadata to FULL on the source)"
+_PLANS = 10_000
+_HIDDEN = ("row_start", "row_end")
+_MOMENT = DataType(Kind.TIMESTAMP, precision=6, zoned=True)
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +35,7 @@ class Plan:
         identity: columns of the row identity; empty = rows are counted.
         width: columns that images have.
         mark: changes up to it have been loaded already.
+        ends: the column that tells when a version of a row ended; empty = rows have no versions.
         checked: bitmaps that have been found to hold every wanted column.
     """
 
@@ -42,6 +45,7 @@ class Plan:
     identity: tuple[str, ...] = ()
     width: int = 0
     mark: LogPosition | None = None
+    ends: str = ""
     checked: set[tuple[bytes, bytes]] = field(default_factory=set)
 
     def check(self, before: bytes, after: bytes) -> None:
@@ -107,19 +111,24 @@ class Relations:
         """The plan of a new table map; a shape that the mapping cannot live with is a stage."""
         told = table_map(body, mariadb=self._connector.version.mariadb)
         mapping = self._mappings.get(self._key(told.name))
+        if len(self._plans) > _PLANS:
+            # Temporary tables of other people have new names every time.
+            self._plans.clear()
         if mapping is None or mapping.source.name in self._gone:
             self._plans[body] = IGNORED
             return IGNORED, None
+        table = mapping.source.name
         try:
             difference = self._unnamed(told, mapping.source) or self._difference(told, mapping)
-        except CaptureError as cause:
-            raise _at(cause, mapping.source.name) from None
-        if difference:
-            self._plans[body] = IGNORED
-            self.give_up(mapping.source.name)
-            return IGNORED, ShapeChange(mapping.source.name, difference)
-        plan = self._plans[body] = self._plan(told, mapping)
-        return plan, None
+            if not difference:
+                plan = self._plans[body] = self._plan(told, mapping)
+                return plan, None
+        except (CaptureError, EndpointError) as cause:
+            where = f"{table}, {cause.where}" if cause.where else str(table)
+            raise CaptureError(cause.what, where=where, why=cause.why, hint=cause.hint) from None
+        self.give_up(table)
+        self._plans[body] = IGNORED
+        return IGNORED, ShapeChange(table, difference)
 
     def altered(self, table: TableName) -> None:
         """Its columns may have changed: what was known of it is looked at again."""
@@ -134,14 +143,15 @@ class Relations:
     def _plan(self, told: TableMap, mapping: TableMapping) -> Plan:
         table = mapping.source
         wanted = set(mapping.read_columns) | set(table.identity)
+        ends = self._ends(told, table)
         fields = []
         for column in told.columns:
-            known = column.name in wanted
-            fields.append(
-                self._field(table.column(column.name), column)
-                if known
-                else skipped_field(column.code, column.meta)
-            )
+            if column.name in wanted:
+                fields.append(self._field(table.column(column.name), column))
+            elif column.name == ends and ends:
+                fields.append(self._field(Column(ends, _MOMENT, "timestamp(6)"), column))
+            else:
+                fields.append(skipped_field(column.code, column.meta))
         decoder = RowDecoder(
             str(table.name),
             fields,
@@ -151,7 +161,25 @@ class Relations:
         )
         columns = tuple(c.name for c in table.stored_columns if c.name in wanted)
         mark = self._marks.get(self._key(table.name))
-        return Plan(table.name, decoder, columns, table.identity, len(told.columns), mark)
+        return Plan(table.name, decoder, columns, table.identity, len(told.columns), mark, ends)
+
+    def _ends(self, told: TableMap, table: Table) -> str:
+        """The column that tells when a version of a row ended, in a system-versioned table."""
+        named = {c.name for c in told.columns}
+        for column in table.columns:
+            if (column.generated or "").upper() == "ROW END" and column.name in named:
+                return column.name
+        # Where nobody declared them they are the last two, and hidden from the catalog.
+        hidden = [c.name for c in told.columns[-2:]] == list(_HIDDEN)
+        if not hidden or {c.name for c in table.columns} & set(_HIDDEN):
+            return ""
+        with self._connector.lease() as session:
+            kind = session.value(
+                "SELECT TABLE_TYPE FROM information_schema.TABLES"
+                " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+                tuple(table.name),
+            )
+        return _HIDDEN[1] if kind == "SYSTEM VERSIONED" else ""
 
     def _field(self, column: Column, told: MapColumn) -> Field:
         return log_field(
@@ -167,7 +195,8 @@ class Relations:
         if told.collation is None:
             return None
         if not self._charset_names:
-            self._charset_names = self._read_charsets()
+            with self._connector.lease() as session:
+                self._charset_names = character_sets(session)
         name = self._charset_names.get(told.collation)
         if name is None:
             raise CaptureError(
@@ -180,17 +209,6 @@ class Relations:
         if told.labels is None:
             return ()
         return label_texts(told.labels, self._charset(told) or "utf8mb4")
-
-    def _read_charsets(self) -> dict[int, str]:
-        view = "COLLATIONS"
-        with self._connector.lease() as session:
-            # MariaDB has collations that belong to several character sets, with a number for each.
-            if self._connector.version.since(mariadb=(10, 10, 1)):
-                view = "COLLATION_CHARACTER_SET_APPLICABILITY"
-            rows = session.rows(
-                f"SELECT ID, CHARACTER_SET_NAME FROM information_schema.{view} WHERE ID IS NOT NULL"
-            )
-        return {int(number): str(name) for number, name in rows}
 
     def _difference(self, told: TableMap, mapping: TableMapping) -> str:
         """How the table map differs from what is wanted; empty = not at all, or only by more."""
@@ -216,17 +234,13 @@ class Relations:
         if told.named:
             return ""
         if len(told.columns) != len(table.columns):
-            return (
-                f"it has {len(told.columns)} columns in the log instead of {len(table.columns)},"
-                f" and the log does not name them ({_KNOWN_WITHOUT_NAMES})"
-            )
+            count = f"{len(told.columns)} columns instead of {len(table.columns)}"
+            return f"it has {count}, {_UNNAMED}"
         now = self._now(table)
         if self._key(table.name) in self._altered and [n for n, _, _ in now] != [
             c.name for c in table.columns
         ]:
-            return (
-                f"its columns were altered, and the log does not name them ({_KNOWN_WITHOUT_NAMES})"
-            )
+            return f"its columns were altered, {_UNNAMED}"
         collations = {name: number for name, number, _ in now}
         for told_column, column in zip(told.columns, table.columns, strict=True):
             told_column.name = column.name
@@ -258,12 +272,3 @@ class Relations:
             )
             for name, number, native, kind in rows
         ]
-
-
-def _at(cause: CaptureError, table: TableName) -> CaptureError:
-    return type(cause)(
-        cause.what,
-        where=f"{table}, {cause.where}" if cause.where else str(table),
-        why=cause.why,
-        hint=cause.hint,
-    )

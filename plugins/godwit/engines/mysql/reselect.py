@@ -34,7 +34,7 @@ KEYS = 200
 _MOMENTS = (Kind.DATE, Kind.TIMESTAMP, Kind.INTERVAL, Kind.TIME)
 #: What a date with zeros is called on its way to another engine.
 _SENTINEL = "-infinity"
-_NOT_COMPARABLE = (ER.CANT_AGGREGATE_2COLLATIONS, 1525, 3854, 3988)
+_NOT_COMPARABLE = (ER.CANT_AGGREGATE_2COLLATIONS, 1270, 1271, 1525, 3854, 3988)
 
 #: A key as literals; None = no value of the source can be meant.
 _Key = tuple[str, ...]

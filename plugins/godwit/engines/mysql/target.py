@@ -190,7 +190,8 @@ class MySqlTarget(Checksum):
 
     def row_estimate(self, table: TableName) -> int:
         """Rows by the target's statistics, -1 unknown."""
-        with self.connector.lease("target") as session:
+        # A source's session sees statistics as they are now.
+        with self.connector.lease("source") as session:
             found = session.value(
                 "SELECT TABLE_ROWS FROM information_schema.TABLES"
                 " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",

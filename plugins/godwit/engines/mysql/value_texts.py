@@ -10,7 +10,8 @@ _SECOND = 1_000_000
 
 def decimal_text(packed: bytes, precision: int, scale: int) -> bytes:
     """A packed decimal's digits; raises IndexError when there are too few bytes, and
-    ValueError when they are no number."""
+    ValueError when they are no number.
+    """
     negative = not packed[0] & 0x80
     body = bytearray(packed)
     body[0] ^= 0x80

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from godwit.engines.mysql.apply_sql import TableSql, read_facts
+from godwit.engines.mysql.apply_sql import TableSql
 from godwit.engines.mysql.clear import refusing
 from godwit.engines.mysql.connection import Connector
 from godwit.engines.mysql.control import check_epoch, run, transaction
+from godwit.engines.mysql.facts import read_facts
 from godwit.engines.mysql.names import parameterless, quoted
 from godwit.engines.mysql.write import copy_rows
 from godwit.errors import LoadError

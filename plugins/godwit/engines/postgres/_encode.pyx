@@ -24,6 +24,9 @@ cdef enum:
     MOST_EXPONENT = 1000
     MOST_HOURS = 100000000
 
+#: The last layout known here.
+LAYOUTS = NULLS
+
 ctypedef uint8_t* place
 
 cdef struct Column:

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from godwit.engines.postgres.capture import Lsn
 from godwit.engines.postgres.careful import Careful, Refusals
+from godwit.engines.postgres.cascades import Cascades
 from godwit.engines.postgres.connection import TEXT_COLUMNS, Connector, Session
 from godwit.engines.postgres.control import check_epoch
 from godwit.engines.postgres.incoming import Incoming, converted
@@ -27,6 +29,7 @@ from godwit.failpoints import failpoint
 from godwit.model.catalog import TableName
 from godwit.model.changes import (
     COLUMNS,
+    Cascade,
     ChangeBatch,
     Format,
     KeyMove,
@@ -85,6 +88,7 @@ class PostgresApplier:
             m.source.name: TableWriter(self._session, m, format, reselect) for m in mappings
         }
         self._parts = {p.name: m.source.name for m in mappings for p in m.source.parts}
+        self._cascades = Cascades(self._session, self._writers)
         self._refusals = Refusals(self._session, migration, policy)
         self._in_parts = False
         self._rows = 0
@@ -152,6 +156,8 @@ class PostgresApplier:
                 continue
             elif isinstance(stage, ShapeChange):
                 self._shape_changed(stage)
+            elif isinstance(stage, Cascade):
+                self._cascade(stage, careful=careful)
             elif careful:
                 self._with_care(self._own(stage, careful=True), exact=exact)
             elif isinstance(own := self._own(stage), KeyMove):
@@ -202,6 +208,34 @@ class PostgresApplier:
         return again
 
     # -- one stage
+
+    def _cascade(self, stage: Cascade, *, careful: bool) -> None:
+        parent = self._writers[stage.table].mapping
+        out = frozenset(name for name in self._writers if self._refusals.is_out(name))
+        try:
+            with self._session.transaction():
+                self._rows += self._cascades.repeat(
+                    parent,
+                    stage.old.columns,
+                    self._key_texts(parent, stage.old),
+                    self._key_texts(parent, stage.new) if stage.new else None,
+                    out,
+                )
+        except psycopg.OperationalError:
+            raise
+        except (ApplyError, psycopg.Error) as cause:
+            if not careful:
+                raise
+            self._give_up(stage.table, cause)
+
+    def _key_texts(self, parent: TableMapping, payload: Payload) -> pa.RecordBatch:
+        """A cascade's columns, which bear source names, as text."""
+        if not isinstance(payload.data, pa.RecordBatch):
+            raise TypeError("a cascade comes in columns")
+        if not self._exchanged:
+            return payload.data
+        names = tuple(parent.target_names.get(c, "") for c in payload.columns)
+        return self._incoming_of(parent).texts(names, payload.data, checked=False)
 
     def _changes(self, changes: TableChanges, *, exact: bool) -> None:
         writer = self._writers[changes.table]

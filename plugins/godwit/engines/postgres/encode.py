@@ -335,12 +335,15 @@ _FIELDS: dict[int, Callable[[pa.Array], list[bytes]]] = {
 
 try:
     from godwit.engines.postgres._encode import (  # type: ignore[import-not-found,unused-ignore]
+        LAYOUTS as _LAYOUTS,
+    )
+    from godwit.engines.postgres._encode import (  # type: ignore[import-not-found,unused-ignore]
         encode as _encode,
     )
 
-    COMPILED = True
+    # One built from an older source would take a layout for another.
+    COMPILED = _LAYOUTS == NULLS
 except ImportError:
-    _encode = encode_python
     COMPILED = False
 
-encode: Callable[[Sequence[Laid], int], bytes | None] = _encode
+encode: Callable[[Sequence[Laid], int], bytes | None] = _encode if COMPILED else encode_python
