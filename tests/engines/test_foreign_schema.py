@@ -480,6 +480,8 @@ def test_doubts_about_a_foreign_catalog(target: Target) -> None:
         ("e", Test.INVALID_TEXT, False),
         ("e", Test.EMPTY_LABEL, False),
     }
+    stripped = postgres_doubts.doubts(catalog(source), [same(source)], {"nul_characters": "strip"})
+    assert {d.lossy for d in stripped if d.test is Test.NUL} == {True}
     same_engine = replace(catalog(source), engine="postgres")
     assert postgres_doubts.doubts(same_engine, [same(source)], {}) == []
 

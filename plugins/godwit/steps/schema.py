@@ -8,7 +8,7 @@ from dataclasses import asdict
 from godwit.errors import ConversionError
 from godwit.model.catalog import Catalog
 from godwit.model.mapping import TableMapping
-from godwit.model.report import ObjectParity, SchemaReport
+from godwit.model.report import ObjectParity, SchemaReport, Severity
 from godwit.protocols import Reporter, SchemaPlan, Target
 
 BEFORE_ROWS = "pre"
@@ -18,6 +18,8 @@ AT_CUTOVER = "late"
 
 DEFAULT_STREAMS = 4
 SHOWN_FAILURES = 5
+#: Findings of a plan that leaves a table out because the engine has no such thing.
+NO_TABLE = frozenset({"table-without-columns"})
 #: Outcomes of a step after which the object isn't there as it should be.
 BROKEN = frozenset({"failed", "missing"})
 
@@ -40,6 +42,15 @@ def convert(
     Raises:
         ConversionError: a table could not be made; everything else that could be made is there.
     """
+    impossible = [f for f in made.findings if f.severity is Severity.ERROR and f.code in NO_TABLE]
+    if impossible:
+        first = impossible[0]
+        raise ConversionError(
+            f"{len(impossible)} tables cannot be made on the target",
+            where=", ".join(f.subject for f in impossible[:SHOWN_FAILURES]),
+            why=first.reason,
+            hint=first.hint,
+        )
     outcomes = _run(target, made, BEFORE_ROWS, report, streams)
     _refuse(
         outcomes, "tables that the migration needs could not be made", lambda o: o.kind == "table"

@@ -112,7 +112,7 @@ class Checksum:
                 table, key = quoted(*spec.table), quoted(name)
                 cursor.execute(f"SELECT MIN({key}), MAX({key}) FROM {table}")
                 low, high = cursor.fetchone() or (None, None)
-        if low is None:
+        if low is None or high is None:
             return (None,)
         bounds = sorted({int(low) + (int(high) - int(low)) * n // wanted for n in range(1, wanted)})
         edges = [None, *map(str, bounds), None]

@@ -115,6 +115,7 @@ def _civil(days: int) -> tuple[int, int, int]:
 
 
 def days_of(year: int, month: int, day: int) -> int:
+    """Days since 1970 in the proleptic calendar."""
     year -= month <= 2
     era, yoe = divmod(year, 400)
     doy = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1

@@ -232,5 +232,5 @@ def code_definition(database: str, statements: Sequence[str]) -> str:
             for at, (kind, text) in enumerate(line)
             if not own[at] and not (at and own[at - 1])
         ]
-        parts.append(re.sub(r"^CREATE (OR REPLACE )?", "", "".join(kept).strip()))
+        parts.append(re.sub(r"^CREATE (OR REPLACE )?", "", "".join(kept).strip(" ;")))
     return "; ".join(parts)

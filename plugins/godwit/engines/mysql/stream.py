@@ -26,10 +26,9 @@ from godwit.protocols import Wanted
 SMALL_BYTES = 64 << 10
 GATHER_BYTES = 2 << 20
 GATHER = 0.03
-#: Seconds: a nap while nobody wants anything, waiting for data, until a quiet stream is told of,
-#: between signs of life while only transactions of other tables come, until silence is an error.
+#: Seconds: a nap while nobody wants anything, waiting for data, between checkpoints while only
+#: transactions of other tables come, until silence is an error.
 NAP = 0.002
-PAUSE = 0.005
 WAIT = 0.05
 TELL = 1.0
 SILENCE = 90.0
@@ -82,6 +81,8 @@ class Stream:
         self._limit = batch_bytes
         self._taken = self._heard = self._told = time.monotonic()
         self._flowing = False
+        #: The position of the last batch.
+        self._at = transactions.position()
 
     def read(self, wanted: Callable[[], Wanted]) -> ChangeBatch | Idle | None:
         """See `godwit.protocols.ChangeStream.read`."""
@@ -117,18 +118,26 @@ class Stream:
                 why=f"not even a heartbeat for {SILENCE:.0f} s",
                 hint="it is opened again from the checkpoint",
             )
-        return self._idle(now)
-
-    def _idle(self, now: float) -> Idle | None:
-        """Nothing is pending: all that has been read has been handed over."""
-        work = self._transactions
         if work.pending or work.complete:
             return None
-        if not (work.caught_up or not self._flowing or now - self._told > TELL):
+        if work.caught_up:
+            work.caught_up = False
+            self._told = now
+            return Idle(work.position())
+        if want == Wanted.ANY and now - self._told > TELL:
+            return self._progress()
+        return None
+
+    def _progress(self) -> ChangeBatch | None:
+        """An empty batch, when only transactions of other tables have come for a while: a restart
+        need not read them again.
+        """
+        self._told = time.monotonic()
+        position = self._transactions.position()
+        if position == self._at:
             return None
-        self._told = now
-        work.caught_up = False
-        return Idle(work.position())
+        self._at = position
+        return ChangeBatch((), position)
 
     def _gathers(self) -> bool:
         """Data pours in: a moment more makes a batch that is worth its commit."""
@@ -153,9 +162,10 @@ class Stream:
     ) -> ChangeBatch:
         self._taken = self._told = time.monotonic()
         stages, changes, size = net_stages(operations)
+        self._at = self._transactions.position()
         return ChangeBatch(
             stages,
-            self._transactions.position(),
+            self._at,
             final=final,
             transactions=transactions,
             changes=changes,

@@ -11,10 +11,12 @@ from godwit.engines.mysql.netting import Images, Operation
 from godwit.engines.mysql.relations import IGNORED, Plan, Relations
 from godwit.engines.mysql.statements import Statements
 from godwit.engines.mysql.tracks import Cursor, GroupName, Track
-from godwit.engines.mysql.xa import Held, images_bytes, parse_statement
+from godwit.engines.mysql.xa import HELD_BYTES, Held, images_bytes, parse_statement, too_many
 from godwit.errors import CaptureError, CaptureLostError
 from godwit.model.changes import ShapeChange
 
+#: What a transaction with savepoints may hold in memory before it is handed over in parts.
+SAVEPOINT_BYTES = 256 << 20
 _ROLLBACK_TO = re.compile(r"ROLLBACK\s+TO\s+(SAVEPOINT\s+)?", re.IGNORECASE)
 _RELOAD = "load the tables again (`godwit reload`)"
 
@@ -81,7 +83,10 @@ class Transactions:
     @property
     def divisible(self) -> bool:
         """What is open may be handed over in parts: it cannot be taken back any more."""
-        return len(self._operations) > self._cut and not (self._xa or self._savepoints)
+        if len(self._operations) <= self._cut or self._xa:
+            return False
+        # To a savepoint is rarely rolled back in the log, but then it must still be possible.
+        return not self._savepoints or self.bytes > SAVEPOINT_BYTES
 
     def position(self) -> LogPosition:
         """Behind the last complete transaction."""
@@ -244,6 +249,8 @@ class Transactions:
             return
         self._operations.append(Images(plan, found.kind, found.before, found.after, found.images))
         self.bytes += len(found.images)
+        if self._xa and self.bytes > HELD_BYTES:
+            raise too_many(str(self._cursor.point()))
 
     def _partial(self, event: bytes, _moment: int) -> None:
         plan = self._maps.get(int.from_bytes(event[e.HEADER : e.HEADER + 6], "little"))

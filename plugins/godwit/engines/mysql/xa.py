@@ -39,11 +39,7 @@ class Held:
         self._operations[xid] = operations
         self._bytes += images_bytes(operations)
         if self._bytes > HELD_BYTES:
-            raise CaptureError(
-                f"prepared XA transactions hold more than {HELD_BYTES >> 20} MB",
-                where=where,
-                hint="commit them or roll them back (XA RECOVER lists them); make them smaller",
-            )
+            raise too_many(where)
 
     def pop(self, xid: bytes) -> list[Operation] | None:
         """They have ended; None when nobody has heard of them."""
@@ -55,3 +51,12 @@ class Held:
 def images_bytes(operations: list[Operation]) -> int:
     """The size of their row images."""
     return sum(len(o.data) for o in operations if isinstance(o, Images))
+
+
+def too_many(where: str) -> CaptureError:
+    """The error for XA transactions that are larger than memory should hold."""
+    return CaptureError(
+        f"uncommitted XA transactions hold more than {HELD_BYTES >> 20} MB",
+        where=where,
+        hint="commit them or roll them back (XA RECOVER lists them); make them smaller",
+    )

@@ -71,7 +71,7 @@ class Checksum:
             if shape is None:
                 return ((),) * len(columns)
             kind = hashing.canonical_kind(session)
-            types = {name: type_of.as_string(None) for name, type_of in shape.types.items()}
+            types = shape.bases
         return tuple(
             (kind, *self._forms(table, name, types[name])) if name in types else ()
             for name in columns

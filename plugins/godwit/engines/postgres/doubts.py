@@ -33,25 +33,27 @@ def doubts(
     """
     if catalog.engine == ENGINE_NAME:
         return []
-    enums = chosen(settings, "enum")
-    return [d for mapping in mappings for d in _of_table(mapping, enums)]
+    return [d for mapping in mappings for d in _of_table(mapping, settings)]
 
 
-def _of_table(mapping: TableMapping, enums: str) -> Iterator[Doubt]:
+def _of_table(mapping: TableMapping, settings: Mapping[str, Any]) -> Iterator[Doubt]:
     source = mapping.source
     long = _long_keys(source)
     for target in mapping.columns:
         if target.source is not None and target.plain:
             column = source.column(target.source)
-            yield from _of_column(source.name, column, enums, key=column.name in long)
+            yield from _of_column(source.name, column, settings, key=column.name in long)
 
 
-def _of_column(table: TableName, column: Column, enums: str, *, key: bool) -> Iterator[Doubt]:
+def _of_column(
+    table: TableName, column: Column, settings: Mapping[str, Any], *, key: bool
+) -> Iterator[Doubt]:
     """What a column may hold that PostgreSQL's cannot; `key`: of a key or index."""
     if column.type.kind in _TEXTS:
-        yield from _of_text(table, column)
+        yield from _of_text(table, column, strips=settings.get("nul_characters") == "strip")
     if column.type.kind in _DATES:
         yield from _of_date(table, column)
+    enums = chosen(settings, "enum")
     if column.type.kind is Kind.ENUM and enums != "text" and "" not in column.type.labels:
         outcome = "the row is refused: it is no label of the type"
         hint = "set enum: text at the target, or mend the rows on the source"
@@ -63,10 +65,12 @@ def _of_column(table: TableName, column: Column, enums: str, *, key: bool) -> It
         yield Doubt(table, column.name, Test.LENGTH, limits, outcome, lossy=False, hint=hint)
 
 
-def _of_text(table: TableName, column: Column) -> Iterator[Doubt]:
+def _of_text(table: TableName, column: Column, *, strips: bool) -> Iterator[Doubt]:
     outcome = "the row is refused: no text of PostgreSQL has the character U+0000"
-    hint = "mend the rows, or take the column over with an expression that replaces it"
-    yield Doubt(table, column.name, Test.NUL, (), outcome, lossy=False, hint=hint)
+    hint = "mend the rows, or set nul_characters: strip at the target, which leaves them out"
+    if strips:
+        outcome = "the characters are left out, as the target's setting nul_characters says"
+    yield Doubt(table, column.name, Test.NUL, (), outcome, lossy=strips, hint=hint)
     outcome = "the row is refused: it is not valid in its own encoding"
     yield Doubt(
         table, column.name, Test.INVALID_TEXT, (), outcome, lossy=False, hint="mend the rows"

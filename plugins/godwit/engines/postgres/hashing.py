@@ -30,6 +30,7 @@ class Shape:
         relation: for FROM. ONLY keeps the rows of inheritance children out: those are tables of
             their own; partitions are not.
         types: of the columns, to cast to.
+        bases: the same, domains seen through.
         equals: the types' equality operators.
         utf8: the database's encoding is UTF-8.
     """
@@ -37,6 +38,7 @@ class Shape:
     name: TableName
     relation: sql.Composable
     types: dict[str, sql.SQL]
+    bases: dict[str, str]
     equals: dict[str, sql.Composable]
     utf8: bool
 
@@ -55,7 +57,10 @@ def read_shape(session: Session, table: TableName) -> Shape | None:
     # A type of an extension (citext) has its operators outside pg_catalog, where the session's
     # search_path doesn't look.
     columns = session.execute(
-        "SELECT a.attname, format_type(a.atttypid, -1), o.nspname, o.oprname FROM pg_attribute a"
+        "SELECT a.attname, format_type(a.atttypid, -1), o.nspname, o.oprname,"
+        " (WITH RECURSIVE base AS (SELECT t.oid, t.typbasetype UNION ALL"
+        "   SELECT u.oid, u.typbasetype FROM base JOIN pg_type u ON u.oid = base.typbasetype)"
+        "  SELECT format_type(oid, -1) FROM base WHERE typbasetype = 0) FROM pg_attribute a"
         " JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
         " JOIN pg_type t ON t.oid = a.atttypid"
         " LEFT JOIN LATERAL (SELECT s.nspname, p.oprname FROM pg_opclass f"
@@ -73,8 +78,9 @@ def read_shape(session: Session, table: TableName) -> Shape | None:
     return Shape(
         name=table,
         relation=name if partitioned else sql.SQL("ONLY {}").format(name),
-        types={column: sql.SQL(kind) for column, kind, _, _ in columns},
-        equals={column: _operator(schema, name) for column, _, schema, name in columns},
+        types={column: sql.SQL(kind) for column, kind, *_ in columns},
+        bases={column: base for column, *_, base in columns},
+        equals={column: _operator(schema, name) for column, _, schema, name, _ in columns},
         utf8=encoding == "UTF8",
     )
 

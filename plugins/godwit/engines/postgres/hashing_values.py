@@ -42,7 +42,7 @@ def rows_of(spec: CompareSpec, shape: Shape, keys: Sequence[Sequence[str | None]
         name = spec.columns[position]
         column = sql.SQL("t.{}").format(sql.Identifier(name))
         text = sql.SQL("k.{}").format(alias)
-        type_name = shape.types[name].as_string(None)
+        type_name = shape.bases[name]
         matches.append(matching(spec.kinds[position], column, type_name, text))
     source = sql.SQL("unnest({arrays}) AS k({aliases}) JOIN {table} AS t ON {matches}").format(
         arrays=sql.SQL(", ").join(
@@ -77,7 +77,7 @@ def _rows(spec: CompareSpec, shape: Shape, source: sql.Composable) -> sql.Compos
             rendered(
                 kind,
                 sql.SQL("t.{}").format(sql.Identifier(name)),
-                shape.types[name].as_string(None),
+                shape.bases[name],
                 utf8=shape.utf8,
             ),
             sql.SQL(f"v{place}"),
