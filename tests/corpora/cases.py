@@ -1,4 +1,4 @@
-"""The cases of a corpora folder that can be loaded into PostgreSQL, and what their tools do."""
+"""The cases of a corpora folder that a server here can hold, and what their tools do."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from include.demo.mysql_servers import MySqlDatabase
 from include.demo.servers import Database, PostgresServer
 
-ENGINE = "postgresql"
+AnyDatabase = Database | MySqlDatabase
+
+POSTGRESQL = "postgresql"
+MYSQL = "mysql"
 EXTENSION = re.compile(rb'CREATE\s+EXTENSION\s+(?:IF\s+NOT\s+EXISTS\s+)?"?([\w-]+)', re.IGNORECASE)
 
 
@@ -30,11 +34,11 @@ def folder() -> Path:
     return Path(os.environ["GODWIT_CORPORA"]).resolve()
 
 
-def cases_of() -> list[Case]:
-    """Every case with a PostgreSQL side, small ones first."""
+def cases_of(engine: str) -> list[Case]:
+    """Every case with a side of this engine, small ones first."""
     if not os.environ.get("GODWIT_CORPORA"):
         return []
-    found = [Case(path.parent) for path in sorted(folder().glob("*/*/case.toml"))]
+    found = [Case(path.parent, engine) for path in sorted(folder().glob("*/*/case.toml"))]
     return sorted(
         (case for case in found if case.loads), key=lambda case: (case.rows_said, case.name)
     )
@@ -42,9 +46,10 @@ def cases_of() -> list[Case]:
 
 @dataclass(frozen=True)
 class Case:
-    """One case; its folder is never written to."""
+    """One case on one engine; its folder is never written to."""
 
     path: Path
+    engine: str
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -61,16 +66,16 @@ class Case:
     @property
     def workload(self) -> bool:
         """Whether its changes come from a program that runs for a while."""
-        return "workload" in self.data and ENGINE in self.data["engine"]
+        return "workload" in self.data and self.engine in self.data["engine"]
 
     @property
     def loads(self) -> bool:
-        return self.workload or ENGINE in self.data.get("load", {})
+        return self.workload or self.engine in self.data.get("load", {})
 
     @property
     def streams(self) -> bool:
         """Whether it brings changes."""
-        return self.workload or ENGINE in self.data.get("stream", {})
+        return self.workload or self.engine in self.data.get("stream", {})
 
     @property
     def moments(self) -> list[str]:
@@ -84,12 +89,12 @@ class Case:
 
     @property
     def rows_said(self) -> int:
-        return int(self.data.get("expected", {}).get(ENGINE, {}).get("rows", 0))
+        return int(self.data.get("expected", {}).get(self.engine, {}).get("rows", 0))
 
     @cached_property
     def extensions(self) -> set[str]:
         """What the server must have."""
-        load = self.data.get("load", {}).get(ENGINE, {})
+        load = self.data.get("load", {}).get(self.engine, {})
         named = set(load.get("extensions", []))
         for key in ("files", "schema", "data", "post"):
             for name in load.get(key, []):
@@ -105,7 +110,7 @@ class Case:
         else:
             self._tool("load", database)
 
-    def stream(self, database: Database) -> None:
+    def stream(self, database: AnyDatabase) -> None:
         """Apply the case's changes."""
         if self.workload:
             self._script("stream", database)
@@ -126,43 +131,35 @@ class Case:
 
     def _tables(self, *, after_stream: bool) -> dict[str, Any]:
         ending = "-end" if after_stream and self.streams else ""
-        path = self.path / f"expected{ending}.{ENGINE}.json"
+        path = self.path / f"expected{ending}.{self.engine}.json"
         found: dict[str, Any] = json.loads(path.read_text())["tables"] if path.exists() else {}
         return found
 
-    def _tool(self, word: str, database: Database) -> None:
-        _corpus(database, word, str(self.path), "--engine", ENGINE, "--db", database.name)
+    def _tool(self, word: str, database: AnyDatabase) -> None:
+        _corpus(database, word, str(self.path), "--engine", self.engine, "--db", database.name)
 
-    def _script(self, word: str, database: Database) -> None:
-        programs = _with_psql(database.server)
+    def _script(self, word: str, database: AnyDatabase) -> None:
         script = self.path / "run.sh"
+        text = script.read_text()
         # pgbench comes with the servers; other programs must be there.
-        if "sysbench" in script.read_text() and not shutil.which("sysbench"):
+        if "sysbench" in text and not shutil.which("sysbench"):
             raise MissingProgramError("this case needs the program sysbench")
-        engine = ["pgsql"] if "pgsql" in script.read_text() else []
+        engine = {POSTGRESQL: "pgsql", MYSQL: "mysql"}[self.engine]
         run = subprocess.run(
-            [str(script), word, *engine, database.name],
+            [str(script), word, *([engine] if "pgsql" in text else []), database.name],
             capture_output=True,
             text=True,
             timeout=170,
             check=False,
-            env={
-                **programs,
-                "PGBENCH": str(shutil.which("pgbench", path=programs["PATH"])),
-                "PGHOST": "127.0.0.1",
-                "PGPORT": str(database.server.port),
-                "PGUSER": "postgres",
-                "PG_ARGS": f"--pgsql-host=127.0.0.1 --pgsql-port={database.server.port}"
-                " --pgsql-user=postgres",
-                "SECONDS_": "6",
-            },
+            env={**_environment(database), "SECONDS_": "6"},
         )
         assert run.returncode == 0, run.stdout + run.stderr
 
 
-def inventory(database: Database) -> dict[str, Any]:
+def inventory(database: AnyDatabase) -> dict[str, Any]:
     """Everything the corpora's tool sees in a database, without Godwit's control tables."""
-    text = _corpus(database, "inventory", "--engine", ENGINE, "--db", database.name)
+    engine = MYSQL if isinstance(database, MySqlDatabase) else POSTGRESQL
+    text = _corpus(database, "inventory", "--engine", engine, "--db", database.name)
     found: dict[str, Any] = json.loads(text)
     for kind, objects in found.items():
         if isinstance(objects, dict):
@@ -172,20 +169,46 @@ def inventory(database: Database) -> dict[str, Any]:
     return found
 
 
-def _corpus(database: Database, *words: str) -> str:
+def _corpus(database: AnyDatabase, *words: str) -> str:
     run = subprocess.run(
         [sys.executable, str(folder() / "tools" / "corpus.py"), *words],
         capture_output=True,
         text=True,
         timeout=170,
         check=False,
-        env={
-            **_with_psql(database.server),
-            "CORPUS_PG": f"-h 127.0.0.1 -p {database.server.port} -U postgres",
-        },
+        env=_environment(database),
     )
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
+
+
+def _environment(database: AnyDatabase) -> dict[str, str]:
+    """How the tools reach a database's server."""
+    if isinstance(database, MySqlDatabase):
+        return _with_client(database.server.port)
+    programs, port = _with_psql(database.server), database.server.port
+    return {
+        **programs,
+        "CORPUS_PG": f"-h 127.0.0.1 -p {port} -U postgres",
+        "PGBENCH": str(shutil.which("pgbench", path=programs["PATH"])),
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(port),
+        "PGUSER": "postgres",
+        "PG_ARGS": f"--pgsql-host=127.0.0.1 --pgsql-port={port} --pgsql-user=postgres",
+    }
+
+
+def _with_client(port: int) -> dict[str, str]:
+    """The environment in which `mariadb` or `mysql` reaches the server on this port."""
+    client = next(filter(shutil.which, ("mariadb", "mysql")), None)
+    if client is None:
+        raise MissingProgramError("neither mariadb nor mysql is in PATH (mariadb-client)")
+    return {
+        **os.environ,
+        "CORPUS_MYSQL": f"-h 127.0.0.1 -P {port} -uroot",
+        "CORPUS_MYSQL_CLIENT": client,
+        "MYSQL_ARGS": f"--mysql-host=127.0.0.1 --mysql-port={port} --mysql-user=root",
+    }
 
 
 def _with_psql(server: PostgresServer) -> dict[str, str]:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +13,7 @@ import pytest
 from include.demo.servers import Database, PostgresServer, ServerError
 from tests.conftest import SOURCE_VERSION, TARGET_VERSION, Servers
 from tests.corpora.cases import Case, MissingProgramError, inventory
+from tests.corpora.running import Migration
 from tests.corpora.touching import touch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -42,84 +38,6 @@ UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE proname LIKE 'godwit%
 IDENTITIES = """
 SELECT oid::regclass::text, relreplident FROM pg_class WHERE relkind IN ('r', 'p') ORDER BY 1
 """
-
-
-class Migration:
-    """A migration as a person runs it from a shell."""
-
-    def __init__(self, folder: Path, source: Database, target: Database) -> None:
-        self.source, self.target = source, target
-        self.file = folder / "corpus.yaml"
-        self.file.write_text(
-            "name: corpus\nmigration_type: full-load-and-cdc\nsource: {conn_id: corpus_source}\n"
-            'target: {conn_id: corpus_target}\ntables: {include: ["*.*"]}\n'
-        )
-        self._environment = {
-            **os.environ,
-            "AIRFLOW_CONN_CORPUS_SOURCE": source.conn_uri,
-            "AIRFLOW_CONN_CORPUS_TARGET": target.conn_uri,
-            "GODWIT_STATE_URL": f"sqlite:///{folder}/state.db",
-        }
-
-    def start(self, command: str, *options: str) -> subprocess.Popen[str]:
-        words = [sys.executable, "-m", "godwit", command, str(self.file), *options, "--json"]
-        return subprocess.Popen(
-            words,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def done(self, command: str, *options: str, code: int = 0) -> dict[str, Any]:
-        return self.ended(self.start(command, *options), code)
-
-    def ended(self, process: subprocess.Popen[str], code: int = 0) -> dict[str, Any]:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == code, f"{process.args}\n{err[-6000:]}\n{out[-6000:]}"
-        told: dict[str, Any] = json.loads(out)
-        return told
-
-    def caught_up(self) -> dict[str, Any]:
-        return self.done("run", "--until", "caught-up")
-
-    def run_while(self, changes: Any) -> None:
-        """Begin the changes as soon as the capture is open, and run until both have ended."""
-        process = self.start("run", "--until", "caught-up")
-        with changing(self._when_captured(process, changes)):
-            self.ended(process)
-
-    def _when_captured(self, process: subprocess.Popen[str], changes: Any) -> Any:
-        def work() -> None:
-            query = "SELECT 1 FROM pg_replication_slots WHERE database = current_database()"
-            deadline = time.monotonic() + 60
-            while process.poll() is None and not self.source.fetch(query):
-                assert time.monotonic() < deadline, "the capture was not opened"
-                time.sleep(0.02)
-            changes()
-
-        return work
-
-
-@contextmanager
-def changing(work: Any) -> Iterator[None]:
-    """Do the work in a thread; its error comes out at the end."""
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            failure.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    if failure:
-        raise failure[0]
 
 
 def servers_for(case: Case, servers: Servers, first: tuple[int, int]) -> list[PostgresServer]:

@@ -373,7 +373,10 @@ def run_named(session: Session, query: str, values: Any) -> list[tuple[Any, ...]
 
 def _open_session(connector: Connector) -> Session:
     # Rows that an UPDATE meets count, whether it changes them or not.
-    return connector.connect(role="target", client_flag=CLIENT.LOCAL_FILES | CLIENT.FOUND_ROWS)
+    session = connector.connect(role="target", client_flag=CLIENT.LOCAL_FILES | CLIENT.FOUND_ROWS)
+    # Deletes by alias want a database to be selected, whichever.
+    session.select_db(session.control_database)
+    return session
 
 
 def repair(

@@ -535,7 +535,8 @@ class MySqlControl:
             [self.migration, limit],
         )
         return [
-            RowException(TableName(row[0], row[1]), *row[2:6], at=_instant(row[6])) for row in rows
+            RowException(TableName(schema, name), operation, key, error, position, _instant(at))
+            for schema, name, operation, key, error, position, at in rows
         ]
 
     def exception_count(self) -> int:

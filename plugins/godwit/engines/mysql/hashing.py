@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from godwit.engines.mysql.names import quoted
+from godwit.engines.mysql.filters import filter_terms
+from godwit.engines.mysql.names import parameterless, quoted
 from godwit.engines.mysql.value_forms import FormColumn, matching, rendered
 from godwit.protocols import CompareSpec
 
@@ -77,7 +78,7 @@ def _hashed(spec: CompareSpec, shape: Shape, first: Sequence[str] = ()) -> Query
     return (
         f"SELECT SHA2({_text(everything)}, 256) AS h,"
         f" SHA2({_text(spec.key or everything)}, 256) AS k"
-        f"{_key_names(spec)} FROM (SELECT {', '.join(forms) or '1'} FROM {quoted(*spec.table)}"
+        f"{_key_names(spec)} FROM (SELECT {', '.join(forms) or '1'} FROM {parameterless(quoted(*spec.table))}"
         f"{where}) AS f",
         values,
     )
@@ -96,7 +97,7 @@ def _bucket(buckets: int) -> str:
 def _range(spec: CompareSpec) -> tuple[list[str], list[str]]:
     if spec.range is None:
         return [], []
-    column = quoted(spec.range.column)
+    column = parameterless(quoted(spec.range.column))
     if spec.range.lower is None and spec.range.upper is not None:
         # A target without the key may hold NULLs there: they belong to one of the ranges.
         return [f"({column} < %s OR {column} IS NULL)"], [spec.range.upper.removesuffix("+00")]
@@ -111,11 +112,10 @@ def _filters(spec: CompareSpec) -> tuple[list[str], list[str]]:
     terms: list[str] = []
     values: list[str] = []
     if spec.row_filter is not None:
-        from godwit.engines.mysql.read import filter_terms
-
-        terms, values = filter_terms(spec.mapping.source, spec.row_filter)
+        found, values = filter_terms(spec.mapping.source, spec.row_filter)
+        terms = [parameterless(term) for term in found]
     if spec.without is not None:
         column, text = spec.without
-        terms = [*terms, f"NOT ({quoted(column)} <=> %s)"]
+        terms = [*terms, f"NOT ({parameterless(quoted(column))} <=> %s)"]
         values = [*values, text]
     return terms, values

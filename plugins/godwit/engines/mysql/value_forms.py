@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from godwit.engines.mysql.names import quoted
+from godwit.engines.mysql.names import parameterless, quoted
 from godwit.model import values
 
 FAMILY = "mysql"
@@ -69,7 +69,7 @@ def rendered(kind: str, column: FormColumn, zero_dates: str) -> str:
     ``reject``).
     """
     family, _, form = kind.partition(":")
-    name = quoted(column.name)
+    name = parameterless(quoted(column.name))
     own = family == FAMILY
     return f"({_text(form, column, name, zero_dates, own=own)}) COLLATE utf8mb4_bin"
 
@@ -141,9 +141,18 @@ def _shortened(text: str) -> str:
 
 
 def _dated(name: str, text: str, zero_dates: str) -> str:
+    """Dates that no calendar has, as the decoder shows them; the year 0 is 1 BC."""
     shown = "NULL" if zero_dates == "null" else "'-infinity'"
-    # NULL is not zero: it takes the second branch and stays NULL.
-    return f"IF(YEAR({name}) = 0 OR MONTH({name}) = 0 OR DAYOFMONTH({name}) = 0, {shown}, {text})"
+    month = f"CONCAT(DATE_FORMAT({name}, '%%Y-%%m'), '-01')"
+    # The year 0 has a leap day of its own in no calendar, so any leap year's will do for it.
+    last = f"IF(YEAR({name}) = 0, DAYOFMONTH(LAST_DAY(CONCAT('2004-', MONTH({name}), '-01'))),"
+    last += f" DAYOFMONTH(LAST_DAY({month})))"
+    # NULL is not zero: it takes the last branch and stays NULL.
+    return (
+        f"CASE WHEN MONTH({name}) = 0 OR DAYOFMONTH({name}) = 0 OR DAYOFMONTH({name}) > {last}"
+        f" THEN {shown} WHEN YEAR({name}) = 0 THEN CONCAT('0001', SUBSTR({text}, 5), ' BC')"
+        f" ELSE {text} END"
+    )
 
 
 _MICROSECONDS = (
@@ -168,7 +177,7 @@ def matching(kind: str, column: FormColumn, text: str, zero_dates: str) -> tuple
     """The condition that a column has this canonical text, so that an index serves it, and its
     parameters.
     """
-    name = quoted(column.name)
+    name = parameterless(quoted(column.name))
     form = f"{values.FAMILY}:{kind.partition(':')[2]}"
     if form == values.NUMBER and column.type not in {"bit", "year"} and _plain_number(text):
         # As a literal: a text would be compared as a double.
