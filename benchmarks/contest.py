@@ -14,6 +14,10 @@ class WrongContentError(Exception):
     """The target does not hold what it should: a fast wrong copy is no copy."""
 
 
+class PeerError(Exception):
+    """A peer is not here, or failed: the text says why."""
+
+
 @dataclass
 class Run:
     """One run: seconds on the clock, CPU seconds by side, bytes of our largest process."""
@@ -53,7 +57,12 @@ class Standing:
 
 
 def contest(
-    title: str, amount: int, rounds: int, contenders: Mapping[str, Callable[[], Run]]
+    title: str,
+    amount: int,
+    rounds: int,
+    contenders: Mapping[str, Callable[[], Run]],
+    *,
+    peers: Mapping[str, Callable[[], Run]] | None = None,
 ) -> dict[str, Any]:
     """Let contenders take turns; the first is the reference.
 
@@ -62,13 +71,24 @@ def contest(
         amount: rows or changes that each moves.
         rounds: turns per contender.
         contenders: by name; each moves everything once into a fresh target and checks it.
+        peers: slow ones that take one turn, the first. One that is not here or fails is named in
+            ``missing`` with the reason; it doesn't end the contest.
     """
-    runs: dict[str, list[Run]] = {name: [] for name in contenders}
+    everybody = {**contenders, **(peers or {})}
+    runs: dict[str, list[Run]] = {name: [] for name in everybody}
     loads = []
+    missing: dict[str, str] = {}
     for number in range(rounds):
-        for name, one in contenders.items():
+        for name, one in everybody.items() if number == 0 else contenders.items():
             loads.append(load_average())
-            run = one()
+            try:
+                run = one()
+            except (PeerError, WrongContentError) as cause:
+                if name in contenders:
+                    raise
+                missing[name] = str(cause)
+                print(f"  {title:<28} {name:<34} missing: {cause}", flush=True)
+                continue
             runs[name].append(run)
             print(
                 f"  {title:<28} {name:<34} {number + 1}/{rounds}  {run.seconds:7.2f} s"
@@ -81,9 +101,10 @@ def contest(
         Standing(
             name,
             own,
-            median(r.seconds / o.seconds for r, o in zip(reference, own, strict=True)),
+            median(r.seconds / o.seconds for r, o in zip(reference, own, strict=False)),
         )
         for name, own in runs.items()
+        if own
     ]
     return {
         "title": title,
@@ -91,4 +112,5 @@ def contest(
         "rounds": rounds,
         "load": round(median(loads), 2),
         "standings": [s.plain() for s in standings],
+        "missing": missing,
     }

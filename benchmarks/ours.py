@@ -14,13 +14,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.machine import peak_memory
+from include.demo.mysql_servers import MySqlDatabase
 from include.demo.servers import ROOT, Database
+
+AnyDatabase = Database | MySqlDatabase
 
 
 class Worker:
     """The parent's end."""
 
-    def __init__(self, work: str, source: Database, target: Database, **more: Any) -> None:
+    def __init__(self, work: str, source: AnyDatabase, target: AnyDatabase, **more: Any) -> None:
         task = {"work": work, "source": source.conn_uri, "target": target.conn_uri, **more}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.ours", json.dumps(task)],
@@ -90,7 +93,7 @@ def _endpoints(task: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
         "migration_type": task.get("migration_type", "cdc"),
         "source": {"conn_id": "bench_source"},
         "target": {"conn_id": "bench_target"},
-        "tables": {"include": ["public.*"]},
+        "tables": {"include": [task.get("include", "public.*")]},
     }
     definition = parse_definition(data, "benchmark")
     ends = [connection_from_text(f"bench_{end}", task[end]) for end in ("source", "target")]
@@ -102,7 +105,7 @@ def _endpoints(task: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
     return source, target, control, mappings
 
 
-def capture(source: Database, migration: str) -> str:
+def capture(source: AnyDatabase, migration: str, schema: str = "public") -> str:
     """Open our capture of all tables; returns the position after which changes are streamed."""
     task = {"source": source.conn_uri, "target": source.conn_uri, "migration": migration}
     from godwit.engines import engine_of
@@ -110,7 +113,7 @@ def capture(source: Database, migration: str) -> str:
 
     connection = connection_from_text("bench_source", task["source"])
     end = engine_of(connection).source(connection, {})
-    tables = list(end.catalog(lambda name: name.schema == "public"))
+    tables = list(end.catalog(lambda name: name.schema == schema))
     return str(end.open_capture(migration, tables))
 
 
@@ -193,6 +196,35 @@ def _load(task: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "chunks": sum(len(b.chunks) for b in bundles)}
 
 
+def _decode(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the log to the marker's change and throw the changes away."""
+    from godwit.protocols import Wanted
+    from godwit.steps.apply import DEFAULT_BATCH_BYTES
+
+    source, target, _, mappings = _endpoints(task)
+    form = next(f for f in source.change_formats(mappings) if f in target.change_formats(mappings))
+    end = source.position()
+    _wait_for_go()
+    stream = source.stream(
+        task["migration"],
+        source.parse_position(task["low"]),
+        mappings,
+        form,
+        {},
+        batch_bytes=DEFAULT_BATCH_BYTES,
+    )
+    changes = 0
+    while True:
+        batch = stream.read(lambda: Wanted.FULL)
+        if batch is None:
+            continue
+        changes += getattr(batch, "changes", 0)
+        if batch.position.includes(end):
+            break
+    stream.close()
+    return {"changes": changes}
+
+
 _begun = 0.0
 
 
@@ -206,7 +238,7 @@ def _wait_for_go() -> None:
 def main() -> None:
     """Do the task of the command line."""
     task = json.loads(sys.argv[1])
-    result = {"follow": _follow, "load": _load}[task["work"]](task)
+    result = {"follow": _follow, "load": _load, "decode": _decode}[task["work"]](task)
     cost = {"client": time.process_time() - _begun, "memory": peak_memory()}
     print(json.dumps({**result, **cost}), flush=True)
 

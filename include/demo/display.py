@@ -16,7 +16,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from include.demo.writer import ShopWriter
+    from include.demo.application import Application
 
 STEPS = (
     "configure_endpoints",
@@ -56,7 +56,7 @@ class Progress:
         tasks: list[dict[str, Any]],
         picture: dict[str, Any],
         rows_expected: int,
-        writer: ShopWriter | None,
+        writer: Application | None,
     ) -> Self:
         """From Airflow's task instances and the state store."""
         migration = picture["migration"]

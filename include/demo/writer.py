@@ -14,11 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import psycopg
@@ -27,6 +23,7 @@ from psycopg import errors
 if not __package__:  # started as a program
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from include.demo.application import Application, FencedError
 from include.demo.shop_changes import KINDS
 from include.demo.shop_people import click, note_order
 from include.demo.shop_transaction import Ranges, Transaction
@@ -39,73 +36,7 @@ COLLIDED = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNot
 RECONNECT_SECONDS = 3.0
 
 
-class FencedError(Exception):
-    """The source takes no more writes; the text says why."""
-
-
-@dataclass
-class WriterStats:
-    """What happened so far.
-
-    ``rows`` are rows changed by the application's own, committed statements; what triggers,
-    cascades and the shop's procedure change comes on top.
-    """
-
-    committed: Counter[str] = field(default_factory=Counter)
-    rolled_back: Counter[str] = field(default_factory=Counter)
-    collided: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    rows: int = 0
-    uncertain: int = 0
-    reconnects: int = 0
-    seconds: float = 0.0
-    fenced_at: datetime | None = None
-    fence_reason: str = ""
-
-    @property
-    def transactions(self) -> int:
-        """Transactions committed."""
-        return sum(self.committed.values())
-
-    @property
-    def rate(self) -> float:
-        """Committed transactions per second."""
-        return self.transactions / self.seconds if self.seconds else 0.0
-
-    def summary(self) -> str:
-        """One line for people."""
-        parts = [f"{self.transactions:,} transactions, {self.rows:,} rows, {self.rate:,.0f} tx/s"]
-        counts = {
-            "rolled back": sum(self.rolled_back.values()),
-            "collided": sum(self.collided.values()),
-            "outcome unknown": self.uncertain,
-            "reconnects": self.reconnects,
-        }
-        parts += [f"{name} {count:,}" for name, count in counts.items() if count]
-        parts += [f"ERROR {what} x {count:,}" for what, count in self.errors.items()]
-        if self.fenced_at:
-            parts.append(f"fenced at {self.fenced_at:%H:%M:%S.%f} UTC ({self.fence_reason})")
-        return "; ".join(parts)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same for machines."""
-        return {
-            "transactions": self.transactions,
-            "rows": self.rows,
-            "seconds": round(self.seconds, 3),
-            "rate": round(self.rate, 1),
-            "committed": dict(self.committed),
-            "rolled_back": dict(self.rolled_back),
-            "collided": dict(self.collided),
-            "errors": dict(self.errors),
-            "uncertain": self.uncertain,
-            "reconnects": self.reconnects,
-            "fenced_at": self.fenced_at.isoformat() if self.fenced_at else None,
-            "fence_reason": self.fence_reason,
-        }
-
-
-class ShopWriter:
+class ShopWriter(Application):
     """Changes the shop at ``url`` in a thread of its own.
 
     ``rate`` is transactions per second (0: as many as it can). One seed is one history, as far as
@@ -115,57 +46,11 @@ class ShopWriter:
     """
 
     def __init__(self, url: str, rate: float = 100.0, seed: int = 1) -> None:
-        self.stats = WriterStats()
+        weights = {kind: weight for kind, (weight, _) in KINDS.items()} | {LONG: LONG_WEIGHT}
+        super().__init__(weights, rate, seed)
         self._url = url
-        self._rate = rate
-        self._random = Random(seed)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._connected = False
         self._ranges: Ranges | None = None
         self._long: Transaction | None = None
-        self._names = ALL_KINDS
-        self._weights = [weight for weight, _ in KINDS.values()] + [LONG_WEIGHT]
-
-    def start(self) -> None:
-        """Connect, then write in the background."""
-        if self.running:
-            raise RuntimeError("this writer is running already")
-        self._connect()
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._write, name="shop-writer", daemon=True)
-        self._thread.start()
-
-    def stop(self, timeout: float = 30.0) -> WriterStats:
-        """End after the transaction in hand; returns the final statistics. May be called again."""
-        self._stop.set()
-        self.wait(timeout)
-        return self.stats
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the writer has ended; False where it still runs after ``timeout`` seconds."""
-        if self._thread:
-            self._thread.join(timeout)
-        return not self.running
-
-    @property
-    def running(self) -> bool:
-        """Whether the thread is alive."""
-        return self._thread is not None and self._thread.is_alive()
-
-    @property
-    def fenced(self) -> bool:
-        """Whether the source refused to be written."""
-        return self.stats.fenced_at is not None
-
-    def run_once(self, kind: str) -> None:
-        """Do one transaction of ``kind`` (of ``ALL_KINDS``) now, in this thread.
-
-        For a writer that was not started. Raises ``FencedError`` where the source refuses it.
-        """
-        if not self._connected:
-            self._connect()
-        self._one(kind)
 
     def close(self) -> None:
         """Commit the long transaction, if one is open, and let go of the connections."""
@@ -200,28 +85,6 @@ class ShopWriter:
         if self._ranges is None:
             self._ranges = Ranges.of(self._main)
         self._connected = True
-
-    def _write(self) -> None:
-        began = due = time.monotonic()
-        try:
-            while not self._stop.is_set():
-                kind = self._random.choices(self._names, self._weights)[0]
-                self._one(kind)
-                now = time.monotonic()
-                self.stats.seconds = now - began
-                if self._rate > 0:
-                    # After a stall it goes on at its rate and makes up for a second at most.
-                    due = max(due + 1 / self._rate, now - 1.0)
-                    self._stop.wait(max(due - now, 0))
-        except FencedError as fence:
-            self.stats.fenced_at, self.stats.fence_reason = datetime.now(UTC), str(fence)
-        except Exception as error:
-            # A defect of the writer itself: a thread has nobody to raise to, so count it.
-            self.stats.errors[f"writer: {type(error).__name__}"] += 1
-            raise
-        finally:
-            self.stats.seconds = time.monotonic() - began
-            self.close()
 
     def _one(self, kind: str) -> None:
         in_commit = False

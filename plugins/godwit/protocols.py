@@ -102,9 +102,9 @@ class CompareSpec:
 
     `columns[i]` of both sides hold the same value. `key` are positions in `columns` (empty: no
     identity, rows are compared as a multiset). `kinds` is each column's canonical form, all of one
-    family: rules both engines know (see `Comparable.canonical_kinds`). `row_filter`: only these rows count (the source's side of a filtered table).
-    `without`: rows whose column has that value don't count: `(column, text)` (the target's side,
-    where rows deleted on the source stay, marked).
+    family: rules both engines know (see `Comparable.canonical_kinds`). `row_filter`: only these
+    rows count (the source's side of a filtered table). `without`: rows whose column has that value
+    don't count: `(column, text)` (the target's side, where rows deleted on the source stay).
     """
 
     table: TableName

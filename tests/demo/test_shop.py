@@ -11,9 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from include.demo.application import FencedError
 from include.demo.servers import Database, PostgresServer
 from include.demo.shop import count_rows, load_shop
-from include.demo.writer import ALL_KINDS, LONG, FencedError, ShopWriter
+from include.demo.writer import ALL_KINDS, LONG, ShopWriter
 
 ROOT = Path(__file__).parents[2]
 SCALE = 0.03

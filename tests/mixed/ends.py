@@ -1,4 +1,4 @@
-"""Migrations between different engines: a source and a target of every kind, and what to compare.
+"""Migrations between different engines: sources and targets of every kind, and what to compare.
 
 The rows are compared by these tests themselves, through the drivers, beside Godwit's own validation.
 """

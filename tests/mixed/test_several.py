@@ -54,9 +54,11 @@ def test_three_branches_become_one_office(
             for name, source in (("north", north), ("south", south), ("west", source_db))
         ]
         with branches[0].writing(), branches[1].writing(), branches[2].writing():
-            with ThreadPoolExecutor(3) as pool:
-                for code, out, err in pool.map(Branch.caught_up, branches):
-                    assert code == 0, out + err
+            pool = ThreadPoolExecutor(3)
+            outcomes = list(pool.map(Branch.caught_up, branches))
+            pool.shutdown()
+        for code, out, err in outcomes:
+            assert code == 0, out + err
         for branch in branches:
             code, out, err = branch.caught_up()
             assert code == 0, out + err

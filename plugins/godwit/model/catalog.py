@@ -27,8 +27,8 @@ class Column:
     `default` and `generated` are expressions in the engine's dialect (literals are quoted there);
     `generated` columns are never written. `identity`: the engine's word when new rows are numbered
     by it (a word that begins with ``always`` refuses other values). `on_update`: an expression that
-    the engine stores whenever a row is updated. `native_safe` tells that the engine's own bulk format carries the type between
-    servers (no server-local identifiers inside).
+    the engine stores whenever a row is updated. `native_safe` tells that the engine's own bulk
+    format carries the type between servers (no server-local identifiers inside).
     """
 
     name: str
@@ -85,9 +85,16 @@ class Index:
     comment: str | None = None
 
 
+_ACTING = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
+
+
 @dataclass(frozen=True)
 class ForeignKey:
-    """A foreign key; actions in SQL's words, ``NO ACTION`` when there is none."""
+    """A foreign key; actions in SQL's words, ``NO ACTION`` when there is none.
+
+    `logged`: the source's log tells what the key does to other rows; else the target does the same
+    (`godwit.model.changes.Cascade`).
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -97,6 +104,12 @@ class ForeignKey:
     on_update: str = "NO ACTION"
     deferrable: bool = False
     validated: bool = True
+    logged: bool = True
+
+    @property
+    def silent(self) -> bool:
+        """It changes rows, and the log doesn't tell it."""
+        return not self.logged and {self.on_delete, self.on_update} & _ACTING != set()
 
 
 @dataclass(frozen=True)

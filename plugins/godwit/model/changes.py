@@ -108,12 +108,15 @@ class Cascade:
     Attributes:
         table: the parent, by its source name.
         old: the referenced columns before, under their source names.
-        new: the same rows' columns after, in the same order; None = the rows were deleted.
+        new: the same rows' columns after, in the same order; None = the rows were deleted. No
+            value comes twice in both: the order of the rows does not matter.
+        without: tables that were loaded later than this and so hold what came of it.
     """
 
     table: TableName
     old: Payload
     new: Payload | None = None
+    without: frozenset[TableName] = frozenset()
 
 
 @dataclass(frozen=True)

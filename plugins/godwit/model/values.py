@@ -27,7 +27,7 @@ schema says which it is.
 | uuid | string | lower case with hyphens |
 | json | string | as the source writes it |
 | array, opaque | string | the source engine's own text |
-| geometry | binary, large_binary | EWKB (well-known binary with the SRID inside, when there is one) |
+| geometry | binary, large_binary | EWKB: well-known binary with the SRID inside if there is one |
 
 A typed date or timestamp column holds only values that Arrow can show (years 1 to 9999); a producer
 that meets another one in a batch sends that batch's column as text.
@@ -53,8 +53,8 @@ over ASCII (or the UTF-8 text itself) that both engines compute in SQL:
 | value:instant | zoned timestamp (and one that holds UTC by agreement) | the same, in UTC |
 | value:duration | interval that is fixed | microseconds as an integer |
 
-Texts of more than `LONG` bytes and binary values of more than `LONG` bytes are replaced by ``#`` and
-the SHA-256 of their bytes (hex). A row's text is, for each column in order, ``N;`` for null, else
+Texts and binary values of more than `LONG` bytes are replaced by ``#`` and the SHA-256 of their
+bytes (hex). A row's text is, for each column in order, ``N;`` for null, else
 ``<bytes of the UTF-8 text>:<text>;``.
 Its hash is the SHA-256 of that text in hex
 (MD5 is gone from newer servers). A row's bucket is the unsigned number in the first 8 hex digits of

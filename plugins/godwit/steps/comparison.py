@@ -118,9 +118,8 @@ def _pair(mapping: TableMapping, chosen: list[tuple[str, str, str]], left_out: l
     theirs = CompareSpec(mapping.target, names, kinds, key, mapping, without=mark)
     notes = []
     if left_out:
-        notes.append(
-            f"columns not compared (changed on the way, or without a form that both sides know): {', '.join(left_out)}"
-        )
+        why = "changed on the way, or without a form that both sides know"
+        notes.append(f"columns not compared ({why}): {', '.join(left_out)}")
     if mark is not None:
         notes.append(f"rows not compared: those marked as deleted in {mark[0]}")
     return Pair(mapping, ours, theirs, "; ".join(notes))

@@ -40,6 +40,7 @@ class Cascades:
     ) -> None:
         self._session = session
         self._format, self._settings = format, settings
+        self._without: frozenset[TableName] = frozenset()
         self._tables: dict[tuple[TableName, str, bool, int], TableName] = {}
         self._children: dict[TableName, list[tuple[TableWriter, ForeignKey]]] = {}
         for writer in writers.values():
@@ -49,7 +50,11 @@ class Cascades:
     def children(self, stage: Cascade) -> list[tuple[TableWriter, ForeignKey]]:
         """The tables whose rows follow, and by which key."""
         moved = stage.new is not None
-        return [(w, k) for w, k in self._children.get(stage.table, ()) if _effect(k, moved=moved)]
+        return [
+            (w, k)
+            for w, k in self._children.get(stage.table, ())
+            if _effect(k, moved=moved) and w.mapping.source.name not in stage.without
+        ]
 
     def follow(self, stage: Cascade, writer: TableWriter, key: ForeignKey) -> int:
         """Have the rows of one table follow; returns how many of it did."""
@@ -60,10 +65,11 @@ class Cascades:
                 where=f"{writer.mapping.source.name}, {key.name}",
                 hint="load the table again: `godwit reload FILE --table …`",
             )
+        self._without = stage.without
         old = _side(stage.old, key, "o")
         if stage.new is None:
             return self._follow(writer, key, old, moved=False)
-        pairs = _beside(old, _side(stage.new, key, "n"))
+        pairs = _changed(_beside(old, _side(stage.new, key, "n")))
         # One after the other, as on the source: a value may pass from row to row.
         return sum(
             self._follow(writer, key, cut_rows(pairs, i, 1), moved=True) for i in range(pairs.rows)
@@ -85,6 +91,8 @@ class Cascades:
         join = f"{quoted(*table)} c STRAIGHT_JOIN {quoted(*writer.target)} t ON {match}"
         further = self._children.get(writer.mapping.source.name, ()) if depth < DEPTH else ()
         for other, next_key in further:
+            if other.mapping.source.name in self._without:
+                continue
             self._further(writer, key, join, effect, other, next_key, depth)
         if effect == "delete":
             return self._session.run(f"DELETE t FROM {join}")
@@ -122,9 +130,12 @@ class Cascades:
         columns = [f"o{i}" for i in range(len(now))]
         columns += [f"n{i}" for i in range(len(now))] if moved else []
         values = now + (then if moved else [])
+        # What stays as it is has no one follow, not even to NULL.
+        same = " AND ".join(f"{a} <=> {b}" for a, b in zip(now, then, strict=True))
         filled = self._session.run(
             f"INSERT INTO {quoted(*table)} ({', '.join(columns)})"
             f" SELECT DISTINCT {', '.join(values)} FROM {join}"
+            + (f" WHERE NOT ({same})" if moved else "")
         )
         if filled:
             self._act(other, next_key, table, moved=moved, depth=depth + 1)
@@ -178,6 +189,16 @@ def _beside(left: Payload, right: Payload) -> Payload:
     names = (*left.columns, *right.columns)
     arrays = [*batch_of(left).columns, *batch_of(right).columns]
     return Payload(names, left.rows, pa.RecordBatch.from_arrays(arrays, names=list(names)))
+
+
+def _changed(pairs: Payload) -> Payload:
+    """The rows of which any value changes: columns of other keys may be among those told."""
+    arrays = batch_of(pairs).columns
+    half = len(arrays) // 2
+    rows = zip(*(a.to_pylist() for a in arrays), strict=True)
+    return take_rows(
+        pairs, [i for i, row in enumerate(rows) if row[:half] != row[half:]], pairs.columns
+    )
 
 
 def _targets(writer: TableWriter, columns: Sequence[str], key: ForeignKey) -> list[str]:

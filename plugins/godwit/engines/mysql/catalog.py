@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from godwit.engines.mysql import catalog_queries as queries
 from godwit.engines.mysql.catalog_queries import Row, fetch
+from godwit.engines.mysql.checks_tables import logs_cascades
 from godwit.engines.mysql.connection import Session, Version
 from godwit.engines.mysql.datatypes import byte_equal, datatype
 from godwit.engines.mysql.names import literal
@@ -56,6 +57,7 @@ class _Found:
     references: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     actions: dict[tuple[str, str], Row] = field(default_factory=dict)
     parts: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    cascades_logged: bool = True
 
 
 def read_catalog(
@@ -150,6 +152,7 @@ def _read(session: Session, version: Version, database: str) -> _Found:
             by_table[row["TABLE_NAME"]].append(row)
     for row in fetch(session, queries.ACTIONS, (database,)):
         found.actions[row["TABLE_NAME"], row["CONSTRAINT_NAME"]] = row
+    found.cascades_logged = logs_cascades(session, version)
     return found
 
 
@@ -174,7 +177,7 @@ def _table(database: str, row: Row, found: _Found, version: Version) -> Table:
         parts=parts,
         comment=row["TABLE_COMMENT"] or None,
         indexes=indexes,
-        foreign_keys=_foreign_keys(found.references[name], found.actions, version),
+        foreign_keys=_foreign_keys(found, name, version),
         checks=tuple(c for c in checks if _json_column(c) not in documents),
     )
 
@@ -285,11 +288,10 @@ def _identity(keys: Sequence[Key], columns: Sequence[Column]) -> tuple[str, ...]
     return next((k.columns for k in keys if usable.issuperset(k.columns)), ())
 
 
-def _foreign_keys(
-    rows: Iterable[Row], actions: dict[tuple[str, str], Row], version: Version
-) -> tuple[ForeignKey, ...]:
+def _foreign_keys(found: _Found, table: str, version: Version) -> tuple[ForeignKey, ...]:
+    actions = found.actions
     by_name: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in found.references[table]:
         by_name.setdefault(row["CONSTRAINT_NAME"], []).append(row)
     return tuple(
         ForeignKey(
@@ -301,6 +303,7 @@ def _foreign_keys(
             referenced_columns=tuple(p["REFERENCED_COLUMN_NAME"] for p in parts),
             on_delete=_action(actions.get((parts[0]["TABLE_NAME"], name)), "DELETE_RULE", version),
             on_update=_action(actions.get((parts[0]["TABLE_NAME"], name)), "UPDATE_RULE", version),
+            logged=found.cascades_logged,
         )
         for name, parts in by_name.items()
     )

@@ -17,6 +17,15 @@ _ACTIONS = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
 _TRANSACTIONAL = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster"})
 
 
+def logs_cascades(session: Session, version: Version) -> bool:
+    """Whether the server logs what its foreign keys do."""
+    if not version.since(mysql=CASCADES_LOGGED):
+        return False
+    # Its storage engine can still be told to do it alone, as it did before.
+    rows = session.rows("SHOW GLOBAL VARIABLES LIKE 'innodb\\_native\\_foreign\\_keys'")
+    return not any(str(value).upper() in {"ON", "1"} for _, value in rows)
+
+
 def cascaded_tables(tables: Iterable[Table], version: Version) -> tuple[TableName, ...]:
     """Tables whose rows foreign keys change on the source without a word in its log.
 

@@ -43,7 +43,6 @@ class Checksum:
             with self._connector.lease(self._role) as session:
                 yield session
         except pymysql.Error as cause:
-            print(cause)
             code = cause.args[0] if cause.args else type(cause).__name__
             raise EndpointError(
                 "the table cannot be compared",

@@ -39,6 +39,8 @@ ROWS = {
     UPDATE_COMPRESSED: (UPDATE, True, True),
     DELETE_COMPRESSED: (DELETE, True, True),
 }
+#: Of row events: the session has switched foreign keys off.
+NO_FOREIGN_KEY_CHECKS = 2
 #: Events that carry nothing for us: comments, variables of statements, the servers' own affairs.
 QUIET = frozenset(
     {STOP, INTVAR, RAND, USER_VAR, APPEND_BLOCK, DELETE_FILE, BEGIN_LOAD_QUERY, IGNORABLE}
@@ -279,6 +281,8 @@ class RowsEvent:
     `after` is that of the new image of an update, else the same as `before`.
     """
 
+    flags: int
+
     table: int
     kind: int
     columns: int
@@ -303,4 +307,4 @@ def rows(event: bytes) -> RowsEvent:
         after = event[p : p + width]
         p += width
     images = inflated(memoryview(event)[p:]) if compressed else event[p:]
-    return RowsEvent(table, kind, count, before, after, images)
+    return RowsEvent(_U2(event, HEADER + 6)[0], table, kind, count, before, after, images)

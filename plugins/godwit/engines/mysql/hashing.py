@@ -25,13 +25,9 @@ class Shape:
 def sums(spec: CompareSpec, shape: Shape, buckets: int) -> Query:
     """``(bucket, rows, sum, sum)`` of every bucket that has rows; sums are not folded."""
     rows, values = _hashed(spec, shape)
-    halves = (f"CAST(CONV({side}(h, 16), 16, 10) AS UNSIGNED)" for side in ("LEFT", "RIGHT"))
-    first, second = halves
-    return (
-        f"SELECT {_bucket(buckets)} AS b, COUNT(*), SUM({first}), SUM({second})"
-        f" FROM ({rows}) AS r GROUP BY b",
-        values,
-    )
+    first, second = (f"CAST(CONV({s}(h, 16), 16, 10) AS UNSIGNED)" for s in ("LEFT", "RIGHT"))
+    chosen = f"{_bucket(buckets)} AS b, COUNT(*), SUM({first}), SUM({second})"
+    return f"SELECT {chosen} FROM ({rows}) AS r GROUP BY b", values
 
 
 def rows_in(spec: CompareSpec, shape: Shape, buckets: int, wanted: Sequence[int]) -> Query:
@@ -75,13 +71,9 @@ def _hashed(spec: CompareSpec, shape: Shape, first: Sequence[str] = ()) -> Query
         values += parameters
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     everything = range(len(forms))
-    return (
-        f"SELECT SHA2({_text(everything)}, 256) AS h,"
-        f" SHA2({_text(spec.key or everything)}, 256) AS k"
-        f"{_key_names(spec)} FROM (SELECT {', '.join(forms) or '1'} FROM {parameterless(quoted(*spec.table))}"
-        f"{where}) AS f",
-        values,
-    )
+    hashes = f"SHA2({_text(everything)}, 256) AS h, SHA2({_text(spec.key or everything)}, 256) AS k"
+    inner = f"SELECT {', '.join(forms) or '1'} FROM {parameterless(quoted(*spec.table))}{where}"
+    return f"SELECT {hashes}{_key_names(spec)} FROM ({inner}) AS f", values
 
 
 def _text(places: Sequence[int]) -> str:

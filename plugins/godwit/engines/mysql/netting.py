@@ -15,23 +15,29 @@ import pyarrow.compute as pc
 
 from godwit.engines.mysql.events import DELETE, UPDATE, WRITE
 from godwit.engines.mysql.relations import Plan
+from godwit.engines.mysql.silent import NEVER, Followed
+from godwit.model.catalog import TableName
 from godwit.model.changes import Payload, ShapeChange, Stage, TableChanges, Truncation
 
 
 @dataclass(slots=True, eq=False)
 class Images:
-    """Row images of one event: `kind` is one of WRITE, UPDATE, DELETE."""
+    """Row images of one event: `kind` is one of WRITE, UPDATE, DELETE.
+
+    Attributes:
+        without: tables that were loaded later than this, when foreign keys act on the change; None
+            = they don't.
+        loaded: the rows themselves were loaded later: only what foreign keys do is wanted.
+    """
 
     plan: Plan
     kind: int
     before: bytes
     after: bytes
     data: bytes
+    without: frozenset[TableName] | None = None
+    loaded: bool = False
 
-
-#: The end of a version that has not ended: of TIMESTAMP(6), since MariaDB 11.5 with 32 bits, and of
-#: transaction numbers.
-_NEVER = frozenset({b"\x7f\xff\xff\xff\x0f\x42\x3f", b"\xff\xff\xff\xff\x0f\x42\x3f", b"\xff" * 8})
 
 Operation = Images | Truncation | ShapeChange
 
@@ -41,12 +47,22 @@ def net_stages(operations: Iterable[Operation]) -> tuple[tuple[Stage, ...], int,
     stages: list[Stage] = []
     changes = size = 0
     tables: dict[object, list[Images]] = {}
+    following = _Following()
     for operation in operations:
         if not isinstance(operation, Images):
             changes += _flush(tables, stages)
+            stages += following.taken()
             stages.append(operation)
             continue
         size += len(operation.data)
+        if operation.plan.table in following.reach:
+            # Rows of it may have followed others: what comes now comes after that.
+            changes += _flush(tables, stages)
+            stages += following.taken()
+        if operation.without is not None:
+            following.add(operation, operation.without)
+        if operation.loaded:
+            continue
         gathered = tables.get(operation.plan.table)
         if gathered is None:
             tables[operation.plan.table] = [operation]
@@ -62,7 +78,42 @@ def net_stages(operations: Iterable[Operation]) -> tuple[tuple[Stage, ...], int,
             continue
         gathered.append(operation)
     changes += _flush(tables, stages)
+    stages += following.taken()
     return tuple(stages), changes, size
+
+
+class _Following:
+    """What foreign keys have done to tables of which no change has come since.
+
+    Attributes:
+        reach: these tables.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[tuple[Plan, frozenset[TableName], Followed]] = []
+        self.reach: frozenset[TableName] = frozenset()
+
+    def add(self, images: Images, without: frozenset[TableName]) -> None:
+        """Note what follows from a parent's change."""
+        plan = images.plan
+        assert plan.decoder is not None
+        assert plan.silent is not None
+        assert plan.table is not None
+        last = self._found[-1] if self._found else None
+        if last is None or last[0] is not plan or last[1] != without:
+            followed = Followed(plan.table, plan.silent, plan.decoder, without, plan.ends)
+            last = (plan, without, followed)
+            self._found.append(last)
+        if last[2].add(images.kind, images.before, images.after, images.data):
+            self.reach |= plan.silent.reach
+
+    def taken(self) -> list[Stage]:
+        """The stages, in order; nothing follows any more."""
+        stages: list[Stage] = []
+        for _, _, followed in self._found:
+            stages += followed.stages()
+        self._found, self.reach = [], frozenset()
+        return stages
 
 
 def _flush(tables: dict[object, list[Images]], stages: list[Stage]) -> int:
@@ -145,7 +196,7 @@ class _Table:
 
     def _living(self, places: array[int], present: bytes) -> list[bool]:
         ends = self.decoder.keys(self.buffer, places, (self.plan.ends,), present)
-        return [end[1:] in _NEVER for end in ends]
+        return [end[1:] in NEVER for end in ends]
 
     def _insert(self, starts: array[int], places: array[int]) -> None:
         if not self.plan.identity:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from godwit.engines.mysql.checks_tables import logs_cascades
 from godwit.engines.mysql.column_changes import change_of
 from godwit.engines.mysql.connection import MYSQL_COLUMNS, Connector
 from godwit.engines.mysql.decode import RowDecoder, log_field, skipped_field
 from godwit.engines.mysql.gtid import LogPosition, parse_position
 from godwit.engines.mysql.layouts import Field
 from godwit.engines.mysql.read import character_sets
+from godwit.engines.mysql.silent import Silent, changed_keys, silent_of
 from godwit.engines.mysql.table_maps import MapColumn, TableMap, label_texts, table_map
 from godwit.errors import CaptureError, EndpointError
 from godwit.model.catalog import Column, Table, TableName
@@ -35,6 +37,8 @@ class Plan:
         identity: columns of the row identity; empty = rows are counted.
         width: columns that images have.
         mark: changes up to it have been loaded already.
+        silent: what foreign keys do untold when its rows change; None = nothing.
+        later: the marks of the tables that may follow and were loaded again.
         ends: the column that tells when a version of a row ended; empty = rows have no versions.
         checked: bitmaps that have been found to hold every wanted column.
     """
@@ -46,6 +50,8 @@ class Plan:
     width: int = 0
     mark: LogPosition | None = None
     ends: str = ""
+    silent: Silent | None = None
+    later: tuple[tuple[TableName, LogPosition], ...] = ()
     checked: set[tuple[bytes, bytes]] = field(default_factory=set)
 
     def check(self, before: bytes, after: bytes) -> None:
@@ -88,6 +94,7 @@ class Relations:
             self._key(m.source.name): m for m in mappings if m.source.capture == "full"
         }
         self._marks = {self._key(t): parse_position(text) for t, text in marks.items()}
+        self._silent = silent_of(m.source for m in self._mappings.values())
         self._plans: dict[bytes, Plan] = {}
         self._charset_names: dict[int, str] = {}
         #: Tables of which an ALTER was read: without names in the log they are looked at again.
@@ -135,6 +142,17 @@ class Relations:
         self._altered.add(self._key(table))
         self._plans.clear()
 
+    def keys_altered(self, table: TableName, statement: str) -> ShapeChange | None:
+        """The stage for an ALTER that changes what foreign keys do to the table's rows untold."""
+        source = self._mappings[self._key(table)].source
+        reason = changed_keys(source, statement)
+        if not reason:
+            return None
+        with self._connector.lease() as session:
+            if logs_cascades(session, self._connector.version):
+                return None
+        return ShapeChange(table, reason)
+
     def give_up(self, table: TableName) -> None:
         """It has another shape: its rows are no longer read."""
         self._gone.add(table)
@@ -144,9 +162,13 @@ class Relations:
         table = mapping.source
         wanted = set(mapping.read_columns) | set(table.identity)
         ends = self._ends(told, table)
+        silent = self._silent.get(table.name)
+        if silent is not None and not {c.name for c in told.columns}.issuperset(silent.columns):
+            silent = None  # no key refers to a column that is gone
+        needed = wanted.union(silent.columns if silent else ())
         fields = []
         for column in told.columns:
-            if column.name in wanted:
+            if column.name in needed:
                 fields.append(self._field(table.column(column.name), column))
             elif column.name == ends and ends:
                 fields.append(self._field(Column(ends, _MOMENT, "timestamp(6)"), column))
@@ -161,7 +183,18 @@ class Relations:
         )
         columns = tuple(c.name for c in table.stored_columns if c.name in wanted)
         mark = self._marks.get(self._key(table.name))
-        return Plan(table.name, decoder, columns, table.identity, len(told.columns), mark, ends)
+        later = [(t, self._marks.get(self._key(t))) for t in (silent.reach if silent else ())]
+        return Plan(
+            table.name,
+            decoder,
+            columns,
+            table.identity,
+            len(told.columns),
+            mark,
+            ends,
+            silent,
+            tuple((t, m) for t, m in later if m is not None),
+        )
 
     def _ends(self, told: TableMap, table: Table) -> str:
         """The column that tells when a version of a row ended, in a system-versioned table."""

@@ -245,9 +245,16 @@ class Transactions:
             raise e.malformed("rows with another number of columns than their table has")
         if (found.before, found.after) not in plan.checked:
             plan.check(found.before, found.after)
-        if plan.mark is not None and self._track.within(plan.mark):
+        within = self._track.within
+        loaded = plan.mark is not None and within(plan.mark)
+        without = None
+        if plan.silent is not None and not found.flags & e.NO_FOREIGN_KEY_CHECKS:
+            without = frozenset(t for t, mark in plan.later if within(mark))
+        if loaded and without is None:
             return
-        self._operations.append(Images(plan, found.kind, found.before, found.after, found.images))
+        self._operations.append(
+            Images(plan, found.kind, found.before, found.after, found.images, without, loaded)
+        )
         self.bytes += len(found.images)
         if self._xa and self.bytes > HELD_BYTES:
             raise too_many(str(self._cursor.point()))
@@ -321,9 +328,12 @@ class Transactions:
     def _definition(self, query: e.Query, moment: int) -> None:
         if not self._skipping:
             found = self._statements.meaning(query.text, query.database)
+            stages = list(found.stages)
             for table in found.altered:
                 self._relations.altered(table)
-            for stage in found.stages:
+                keys = self._relations.keys_altered(table, query.text)
+                stages += [keys] if keys else []
+            for stage in stages:
                 self._operations.append(stage)
                 if isinstance(stage, ShapeChange):
                     self._relations.give_up(stage.table)

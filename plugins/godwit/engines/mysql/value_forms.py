@@ -133,7 +133,8 @@ def _ewkb(name: str) -> str:
     stored = _utf8(f"LOWER(HEX({name}))")
     flagged = f"CONCAT(SUBSTR({stored}, 9, 8), '20', SUBSTR({stored}, 1, 8), SUBSTR({stored}, 19))"
     text = f"IF({stored} LIKE '00000000%%', SUBSTR({stored}, 9), {flagged})"
-    return f"IF(LENGTH({text}) > {2 * values.LONG}, CONCAT('#', {_utf8(f'SHA2(UNHEX({text}), 256)')}), {text})"
+    digest = _utf8(f"SHA2(UNHEX({text}), 256)")
+    return f"IF(LENGTH({text}) > {2 * values.LONG}, CONCAT('#', {digest}), {text})"
 
 
 def _shortened(text: str) -> str:

@@ -152,12 +152,12 @@ class PostgresApplier:
         for stage in stages:
             if isinstance(stage, Truncation):
                 self._truncate(stage, careful=careful)
+            elif isinstance(stage, Cascade):
+                self._cascade(stage, careful=careful)
             elif self._refusals.is_out(stage.table):
                 continue
             elif isinstance(stage, ShapeChange):
                 self._shape_changed(stage)
-            elif isinstance(stage, Cascade):
-                self._cascade(stage, careful=careful)
             elif careful:
                 self._with_care(self._own(stage, careful=True), exact=exact)
             elif isinstance(own := self._own(stage), KeyMove):
@@ -211,7 +211,7 @@ class PostgresApplier:
 
     def _cascade(self, stage: Cascade, *, careful: bool) -> None:
         parent = self._writers[stage.table].mapping
-        out = frozenset(name for name in self._writers if self._refusals.is_out(name))
+        out = stage.without.union(n for n in self._writers if self._refusals.is_out(n))
         try:
             with self._session.transaction():
                 self._rows += self._cascades.repeat(

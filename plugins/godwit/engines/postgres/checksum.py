@@ -59,7 +59,7 @@ class Checksum:
     # -- what can be compared
 
     def canonical_kinds(self, table: Table, columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-        """``text:postgres:<probe>``, then the forms that every engine knows. The probe tells whether
+        """``text:postgres:<probe>``, then the forms that every engine knows. The probe tells if
         both servers' hash functions agree (they depend on the machine's byte order).
         """
         with self._session(table.name) as session:

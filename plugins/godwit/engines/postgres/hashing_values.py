@@ -87,7 +87,8 @@ def _rows(spec: CompareSpec, shape: Shape, source: sql.Composable) -> sql.Compos
     everything = range(len(forms))
     # OFFSET 0 keeps the server from computing a form once for every mention of it.
     return sql.SQL(
-        "SELECT {hash} AS h, {key} AS k{names} FROM (SELECT {forms} FROM {source} OFFSET 0) AS f OFFSET 0"
+        "SELECT {hash} AS h, {key} AS k{names}"
+        " FROM (SELECT {forms} FROM {source} OFFSET 0) AS f OFFSET 0"
     ).format(
         hash=_digest(_text(everything, shape)),
         key=_digest(_text(spec.key or everything, shape)),

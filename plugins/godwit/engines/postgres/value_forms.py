@@ -83,16 +83,15 @@ def _shortened(text: sql.Composable, *, utf8: bool) -> sql.Composable:
 _CLOCK = "to_char({0}, 'HH24:MI:SS.US')"
 _DAY = "split_part({0}::text, ' ', 1)"
 _ERA = "CASE WHEN {0} < '0001-01-01' THEN ' BC' ELSE '' END"
+_MOMENT = f"CASE WHEN isfinite({{0}}) THEN {_DAY} || ' ' || {_CLOCK} || {_ERA} ELSE {{0}}::text END"
 _TEMPLATES = {
     values.BITS: "{0}::text",
     values.DATE: "{0}::text",
     # Midnight at the end of a day is a time of day here; as text it needs its fraction only.
     values.TIME: "CASE WHEN {0} = '24:00' THEN '24:00:00.000000' ELSE to_char({0}::interval,"
     " 'HH24:MI:SS.US') END",
-    values.TIMESTAMP: "CASE WHEN isfinite({0}) THEN "
-    + f"{_DAY} || ' ' || {_CLOCK} || {_ERA} ELSE {{0}}::text END",
-    values.INSTANT: "CASE WHEN isfinite({0}) THEN "
-    + f"{_DAY} || ' ' || {_CLOCK} || {_ERA} ELSE {{0}}::text END",
+    values.TIMESTAMP: _MOMENT,
+    values.INSTANT: _MOMENT,
     values.DURATION: "trunc(extract(epoch FROM {0})::numeric * 1000000)::text",
     values.FLOAT: """
 (SELECT CASE
