@@ -30,7 +30,7 @@ debian() {
   [ -f "$place/done" ] && return
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return
   rm -rf "$place" && mkdir -p "$place/archives/partial"
-  names=$(apt-get install --print-uris -qq -y --no-install-recommends pgloader mydumper mariadb-client 2>/dev/null | awk '{ print $2 }' | sed 's/_.*//' | sort -u)
+  names=$(apt-get install -s -qq --no-install-recommends pgloader mydumper mariadb-client 2>/dev/null | awk '/^Inst/ { print $2 }')
   # Those that are installed are not in the way: whatever is missing above comes from here.
   [ -n "$names" ] || { touch "$place/done"; return; }
   (cd "$place/archives" && apt-get download -qq $names) || return

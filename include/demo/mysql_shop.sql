@@ -4,7 +4,7 @@
 SET NAMES utf8mb4;
 SET time_zone = '+00:00';
 -- As in a shop that is older than strict modes: it has dates that are none.
-SET sql_mode = '';
+SET sql_mode = 'NO_UNSIGNED_SUBTRACTION';
 SET foreign_key_checks = 0, unique_checks = 0;
 
 -- Goods -----------------------------------------------------------------------------------------------------------
@@ -25,7 +25,7 @@ CREATE TABLE products (
   weight_kg    float,
   rating       double,
   status       enum('draft','on sale','sold out','won''t come back') NOT NULL DEFAULT 'draft',
-  labels       set('new','eco','b-stock','last, best') NOT NULL DEFAULT '',
+  labels       set('new','eco','b-stock','last & best') NOT NULL DEFAULT '',
   flags        bit(8) NOT NULL DEFAULT b'0',
   model_year   year,
   attributes   json,
@@ -53,7 +53,7 @@ CREATE TABLE stock (
   product_id   int unsigned NOT NULL,
   warehouse    char(3) CHARACTER SET ascii NOT NULL,
   quantity     int NOT NULL,
-  reserved     smallint unsigned NOT NULL DEFAULT 0,
+  reserved     smallint NOT NULL DEFAULT 0,
   free         int GENERATED ALWAYS AS (quantity - reserved) STORED,
   counted_at   datetime,
   PRIMARY KEY (warehouse, product_id),

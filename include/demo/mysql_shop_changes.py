@@ -133,7 +133,7 @@ def touch_product(work: Work) -> None:
         "UPDATE products SET list_price = %s, labels = %s, flags = flags ^ %s, rating = %s,"
         " weight_kg = weight_kg * 1.1, attributes = %s WHERE id = %s",
         work.random.randint(1, 99999) / 100,
-        work.random.choice(("", "new", "eco,last, best", "new,eco,b-stock")),
+        work.random.choice(("", "new", "eco,last & best", "new,eco,b-stock")),
         work.random.randint(0, 255),
         work.random.choice((None, work.random.random() * 5)),
         work.random.choice((None, '{"seen": 1.50, "é": ["😀", null]}', "[]")),

@@ -97,8 +97,13 @@ def _mentions(array: pa.Array, *signs: bytes) -> bool:
 # -- numbers
 
 
-def number(array: pa.Array, column: str, policy: str) -> pa.Array:
-    """For the target's numbers: those that are no number, or infinite, by the policy."""
+def number(array: pa.Array, column: str, policy: str, *, single: bool = False) -> pa.Array:
+    """For the target's numbers: those that are no number, or infinite, by the policy.
+
+    `single`: the target's is FLOAT.
+    """
+    if single and _is_text(array):
+        array = _singles(array)
     if pa.types.is_floating(array.type):
         odd = pc.invert(pc.is_finite(array))
         if pc.any(odd).as_py():
@@ -112,6 +117,15 @@ def number(array: pa.Array, column: str, policy: str) -> pa.Array:
         if pc.any(odd).as_py():
             texts = _by_policy(texts, odd, policy, column)
     return texts
+
+
+def _singles(texts: pa.Array) -> pa.Array:
+    """Texts of singles as numbers: the server takes the shortest one of the largest single for too
+    large, and rounds twice. Those of doubles that no single can show stay for it to refuse.
+    """
+    found = texts.cast(pa.float32())
+    wide = texts.cast(pa.float64())
+    return wide if pc.any(pc.and_(pc.is_inf(found), pc.is_finite(wide))).as_py() else found
 
 
 def _by_policy(array: pa.Array, odd: pa.Array, policy: str, column: str) -> pa.Array:

@@ -185,7 +185,8 @@ class Encoder:
         if word in _TEMPORAL or word == "time":
             return self._temporal(column, array)
         if word in _NUMBERS:
-            return convert.number(array, column.name, self._infinity)
+            single = word == "float"
+            return convert.number(array, column.name, self._infinity, single=single)
         if word in _INTEGERS:
             of_bits = kind is Kind.BIT
             return convert.whole(array) if of_bits else convert.integer(array, column.name)
