@@ -18,8 +18,8 @@ setup: ## make .venv with every locked package (the commands below do it by them
 mariadb: setup
 	@scripts/fetch-mysql.sh mariadb-10.11
 
-demo: setup ## a live migration between two real servers, watched in Airflow's UI (EXIT=1: end with the verdict)
-	@exec $(python) -m include.demo.run $(if $(filter-out 0,$(EXIT)),--exit)
+demo: setup $(if $(findstring mysql,$(PAIR)),mariadb) ## a live migration, watched in Airflow's UI (PAIR=mysql-postgres; EXIT=1: end with the verdict)
+	@exec $(python) -m include.demo.run $(if $(PAIR),--pair $(PAIR)) $(if $(filter-out 0,$(EXIT)),--exit)
 
 test: mariadb ## all tests, against real servers (ARGS="-k slot" passes options to pytest)
 	@exec $(python) -m pytest $(ARGS)

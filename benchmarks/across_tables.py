@@ -113,7 +113,7 @@ EVENT = Table(
     "event",
     (
         _c("id", "bigint NOT NULL", "bigint NOT NULL", "g"),
-        _c("visitor", "char(32) NOT NULL", "text NOT NULL", "MD5(g % 50021)"),
+        _c("visitor", "char(32) NOT NULL", "text NOT NULL", "LEFT(SHA2(g % 50021, 256), 32)"),
         _c("session", "bigint NOT NULL", "bigint NOT NULL", "g DIV 7"),
         _c(
             "happened",
@@ -123,8 +123,8 @@ EVENT = Table(
             "time",
         ),
         _c("kind", "varchar(20) NOT NULL", "text NOT NULL", "ELT(1 + g % 5, 'view', 'click', 'scroll', 'search', 'buy')"),
-        _c("url", "varchar(255) NOT NULL", "text NOT NULL", "CONCAT('https://shop.example/', MD5(g % 9973), '?page=', g % 31)"),
-        _c("referrer", "text", "text", "IF(g % 3 > 0, CONCAT('https://search.example/?q=', MD5(g % 7919)), NULL)"),
+        _c("url", "varchar(255) NOT NULL", "text NOT NULL", "CONCAT('https://shop.example/', LEFT(SHA2(g % 9973, 256), 32), '?page=', g % 31)"),
+        _c("referrer", "text", "text", "IF(g % 3 > 0, CONCAT('https://search.example/?q=', LEFT(SHA2(g % 7919, 256), 32)), NULL)"),
         _c("agent", "varchar(255) NOT NULL", "text NOT NULL", "CONCAT('Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/', 90 + g % 40)"),
         _c("address", "varchar(45) NOT NULL", "text NOT NULL", "CONCAT('10.', g % 256, '.', g DIV 256 % 256, '.', g % 251)"),
         _c("country", "char(2) NOT NULL", "char(2) NOT NULL", "ELT(1 + g % 6, 'DE', 'US', 'FR', 'JP', 'BR', 'NZ')"),

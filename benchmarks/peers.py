@@ -42,7 +42,7 @@ def python(name: str) -> str:
 
 def environment() -> dict[str, str]:
     """With the libraries of unpacked programs."""
-    libraries = [str(p) for p in (PLACE / "debian/usr/lib").glob("*-linux-gnu")]
+    libraries = [str(p) for p in (PLACE / "debian").glob("**/*-linux-gnu")]
     libraries.append(os.environ.get("LD_LIBRARY_PATH", ""))
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
 

@@ -13,7 +13,7 @@ mkdir -p "$peers"
 
 declare -A wanted=(
   [chameleon]="pg_chameleon==2.0.21"
-  [dlt]="dlt[postgres,sql_database]==1.31.0 connectorx==0.4.6 pymysql==1.1.3"
+  [dlt]="dlt[postgres]==1.31.0 connectorx==0.4.6 pymysql==1.1.3 sqlalchemy pyarrow pandas"
   [plain]="mysql-replication==1.0.17 pymysql==1.1.3 psycopg[binary]==3.3.9"
 )
 

@@ -46,7 +46,7 @@ NEWEST_VERSION = 18
 #: As people write them, by engine.
 VERSIONS = {
     "postgres": f"{OLDEST_VERSION // 10000} to {NEWEST_VERSION}",
-    "mysql": "MySQL 5.7 to 9, MariaDB 10.5 to 11",
+    "mysql": "tried with MySQL 9.7, MariaDB 10.11 and 11.8",
 }
 #: No column can have these types.
 PSEUDO = {"record"}

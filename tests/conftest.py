@@ -24,6 +24,10 @@ TARGET_VERSION = int(os.environ.get("GODWIT_TEST_TARGET", "18"))
 #: The MySQL or MariaDB of either side, e.g. ``mysql-9.7``.
 MYSQL_SOURCE = os.environ.get("GODWIT_TEST_MYSQL_SOURCE", MARIADB)
 MYSQL_TARGET = os.environ.get("GODWIT_TEST_MYSQL_TARGET", MARIADB)
+#: What these servers are set to beside the usual, e.g. ``gtid_mode=OFF binlog_row_metadata=MINIMAL``.
+MYSQL_SETTINGS = dict(
+    setting.split("=", 1) for setting in os.environ.get("GODWIT_TEST_MYSQL_SETTINGS", "").split()
+)
 #: What both servers of a test know.
 OLDER_VERSION = min(SOURCE_VERSION, TARGET_VERSION)
 #: The extension pgvector comes with the programs of the wheel, not with the others.
@@ -68,6 +72,7 @@ class Servers:
                 server_id="1" if side == "source" else "2",
                 innodb_flush_log_at_trx_commit="2",
                 sync_binlog="0",
+                **MYSQL_SETTINGS,
             )
         return self._mysql[name]
 
@@ -121,6 +126,14 @@ def mysql97(servers: Servers) -> MySqlServer:
 def mysql_source(mariadb: MySqlServer) -> Iterator[MySqlDatabase]:
     """An empty database of the test's own on the source server."""
     with mariadb.create_database() as database:
+        yield database
+
+
+@pytest.fixture
+def mariadb_source(servers: Servers) -> Iterator[MySqlDatabase]:
+    """An empty database on MariaDB, whatever the matrix puts in its place: for what only it has."""
+    product = MYSQL_SOURCE if MYSQL_SOURCE.startswith("mariadb") else MARIADB
+    with servers.mysql(product).create_database() as database:
         yield database
 
 

@@ -54,6 +54,7 @@ MODULES = (
     "psycopg",
     "pyarrow.csv",
     "pydantic",
+    "pymysql",
     "sqlalchemy",
     "airflow.providers.standard.operators.hitl",
     "godwit.migrator",

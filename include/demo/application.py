@@ -1,4 +1,4 @@
-"""An application that keeps writing until it is stopped or fenced off; each database has its own."""
+"""An application that keeps writing until it is stopped or fenced off; each shop has its own."""
 
 from __future__ import annotations
 

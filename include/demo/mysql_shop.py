@@ -1,7 +1,7 @@
 """Load the sample shop for MariaDB (``mysql_shop.sql``) into an empty database.
 
-    with MySqlServer.start(MARIADB, folder) as server:
-        load_mysql_shop(server.create_database("shop"))
+with MySqlServer.start(MARIADB, folder) as server:
+    load_mysql_shop(server.create_database("shop"))
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def load_mysql_shop(database: MySqlDatabase, scale: float = 1.0) -> ShopLoad:
         [database.name],
     )
     rows = {
-        f"{database.name}.{table}": int(database.fetch(f"SELECT COUNT(*) FROM {quoted(table)}")[0][0])
+        f"{database.name}.{table}": int(
+            database.fetch(f"SELECT COUNT(*) FROM {quoted(table)}")[0][0]
+        )
         for table, _ in sizes
     }
     size = sum(int(size) for _, size in sizes)

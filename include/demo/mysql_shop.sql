@@ -132,7 +132,7 @@ CREATE TABLE order_lines (
 CREATE TABLE payments (
   id           bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY,
   order_id     bigint NOT NULL,
-  method       enum('card','PayPal','bank transfer','🎁 gift card') NOT NULL,
+  method       enum('card','PayPal','bank transfer','gift card: ½') NOT NULL,
   amount       decimal(12,2) NOT NULL,
   reference    varbinary(20),
   at           timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from include.demo.mysql_writer import Work
 
 WAREHOUSES = ("HAM", "MUC", "OSL", "X")
-METHODS = ("card", "PayPal", "bank transfer", "🎁 gift card")
+METHODS = ("card", "PayPal", "bank transfer", "gift card: ½")
 STATES = ("placed", "paid", "in transit", "delivered", "returned")
 
 
@@ -92,7 +92,8 @@ def renumber_lines(work: Work) -> None:
     if work.random.random() < 0.5:
         work.run("UPDATE order_lines SET line = line - 100 WHERE order_id = %s", order)
     work.run(
-        "UPDATE order_lines SET quantity = 1 + quantity %% 7 WHERE order_id = %s ORDER BY line LIMIT 1",
+        "UPDATE order_lines SET quantity = 1 + quantity %% 7 WHERE order_id = %s"
+        " ORDER BY line LIMIT 1",
         order,
     )
 
@@ -147,7 +148,8 @@ def rewrite_product(work: Work) -> None:
     text = work.random.choice((None, "", work.noise(work.random.randint(3000, 30000))))
     work.run("UPDATE products SET description = %s WHERE id = %s", text, product)
     work.run(
-        "INSERT INTO pictures VALUES (%s, %s, %s) ON DUPLICATE KEY UPDATE thumbnail = VALUES(thumbnail)",
+        "INSERT INTO pictures VALUES (%s, %s, %s)"
+        " ON DUPLICATE KEY UPDATE thumbnail = VALUES(thumbnail)",
         product,
         work.random.randbytes(16),
         work.random.choice((None, b"", work.random.randbytes(9000))),
@@ -174,11 +176,13 @@ def try_product(work: Work) -> None:
         product,
     )
     work.run(
-        "INSERT INTO reviews (product_id, rating, title, written_at) VALUES (%s, 5, 'first!', NOW())",
+        "INSERT INTO reviews (product_id, rating, title, written_at)"
+        " VALUES (%s, 5, 'first!', NOW())",
         product,
     )
     work.run(
-        "DELETE FROM products WHERE id > %s AND id < %s AND name = 'Trial & Error' ORDER BY id LIMIT 1",
+        "DELETE FROM products WHERE id > %s AND id < %s AND name = 'Trial & Error'"
+        " ORDER BY id LIMIT 1",
         work.ranges.products,
         product - 3,
     )
@@ -228,7 +232,8 @@ def sign_up(work: Work) -> None:
         work.random.choice(BODIES),
     )
     work.run(
-        "DELETE FROM customers WHERE id > %s AND id < %s AND email LIKE 'trial%%' ORDER BY id LIMIT 1",
+        "DELETE FROM customers WHERE id > %s AND id < %s AND email LIKE 'trial%%'"
+        " ORDER BY id LIMIT 1",
         work.ranges.customers,
         customer - 3,
     )
@@ -238,8 +243,8 @@ def change_customer(work: Work) -> None:
     """Master data: an e-mail, a counter, a change that changes nothing."""
     customer = work.customer()
     work.run(
-        "UPDATE customers SET email = CONCAT('c', id, %s), seen = NOW(), newsletter = 1 - newsletter,"
-        " points = points + 1, balance = balance * 1.01 WHERE id = %s",
+        "UPDATE customers SET email = CONCAT('c', id, %s), seen = NOW(),"
+        " newsletter = 1 - newsletter, points = points + 1, balance = balance * 1.01 WHERE id = %s",
         work.random.choice(("@example.com", "@münchen.example")),
         customer,
     )

@@ -1,10 +1,10 @@
 """The demo: a shop moves to a newer server while its application keeps writing. `make demo`.
 
-    python -m include.demo.run [--exit] [--rate 100] [--scale 1] [--keep]
+    python -m include.demo.run [--pair mysql-postgres] [--exit] [--rate 100] [--scale 1] [--keep]
 
-Starts two PostgreSQL servers of different major versions, a writer and Airflow, triggers the DAG,
-approves the cutover, and says what came of it. Everything listens on 127.0.0.1 only and ends with
-this program, however that ends.
+Starts two servers (see `pairs.py`), a writer and Airflow, triggers the DAG, approves the cutover,
+and says what came of it. Everything listens on 127.0.0.1 only and ends with this program, however
+that ends.
 """
 
 from __future__ import annotations
@@ -27,19 +27,18 @@ from godwit.state import StateStore
 from include.demo.airflow_components import ROOT, AirflowError, AirflowProject
 from include.demo.airflow_metadata import MetadataServer
 from include.demo.display import Display, Progress
-from include.demo.servers import PostgresServer, free_port
-from include.demo.shop import ShopLoad, load_shop
+from include.demo.pairs import PAIRS, SHOP, Pair, Product, Server
+from include.demo.supervised import free_port
 from include.demo.verdict import Verdict, judge
-from include.demo.writer import ShopWriter
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from include.demo.application import Application
+    from include.demo.shop import ShopLoad
+
 FOLDER = ROOT / ".demo"
-DAG_ID = "shop"
-SOURCE_VERSION, TARGET_VERSION = 16, 18
-#: Fsync is for data somebody wants to keep.
-SETTINGS = {"fsync": "off", "max_connections": "100", "shared_buffers": "128MB"}
+DAG_ID = SHOP
 #: Nothing here needs a triggerer beside the replication instance's.
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "replication-instance")
 FOLLOW_SECONDS = 10.0
@@ -50,37 +49,39 @@ RUN_SECONDS = 600.0
 class Demo:
     """One demonstration, from nothing to the verdict."""
 
-    def __init__(self, folder: Path, rate: float, scale: float, console: Console) -> None:
-        self._folder, self._rate, self._scale, self._console = folder, rate, scale, console
+    def __init__(self, pair: Pair, folder: Path, rate: float, scale: float) -> None:
+        self._pair, self._folder, self._rate, self._scale = pair, folder, rate, scale
         self._source_port, self._target_port = free_port(), free_port()
-        address = "postgres://postgres@127.0.0.1"
         self._metadata = MetadataServer(folder / "metadata", ROOT / ".cache")
         self.airflow = AirflowProject(
             folder / "airflow",
             free_port(),
             {
-                "AIRFLOW_CONN_SHOP_SOURCE": f"{address}:{self._source_port}/shop",
-                "AIRFLOW_CONN_SHOP_TARGET": f"{address}:{self._target_port}/shop",
+                "AIRFLOW_CONN_SHOP_SOURCE": pair.source.address(self._source_port),
+                "AIRFLOW_CONN_SHOP_TARGET": pair.target.address(self._target_port),
+                **_project(pair, folder / "project"),
             },
             metadata=self._metadata.url,
         )
         self._store = StateStore(self.airflow.environment["GODWIT_STATE_URL"])
-        self._servers: dict[str, PostgresServer] = {}
-        self._writer: ShopWriter | None = None
+        self._servers: dict[str, Server] = {}
+        self._writer: Application | None = None
         self._began = time.monotonic()
 
-    def run(self) -> Verdict:
+    def run(self, console: Console) -> Verdict:
         """Everything, up to the verdict."""
-        with Display(self._console) as display:
+        with Display(console) as display:
             shop = self._start(display)
             run_id = self.airflow.trigger(DAG_ID)
             state = self._watch(run_id, shop, display)
         assert self._writer is not None
         stats = self._writer.stop()
-        source, target = (self._servers[side].url("shop") for side in ("source", "target"))
+        seconds = time.monotonic() - self._began
+        sides = zip(("source", "target"), self._pair.contents, strict=True)
+        source, target = (contents(self._servers[side]) for side, contents in sides)
         return judge(
             state=state,
-            seconds=time.monotonic() - self._began,
+            seconds=seconds,
             source=source,
             target=target,
             picture=self._picture(),
@@ -92,7 +93,7 @@ class Demo:
         """Servers, shop, writer and Airflow, side by side."""
         pool = ThreadPoolExecutor(3)
         source = pool.submit(self._start_source, display)
-        target = pool.submit(self._start_server, TARGET_VERSION, "target", self._target_port)
+        target = pool.submit(self._start_server, self._pair.target, "target", self._target_port)
         airflow = pool.submit(self._start_airflow, display)
         try:
             target.result()
@@ -104,17 +105,18 @@ class Demo:
             pool.shutdown()
         return shop
 
-    def _start_server(self, version: int, name: str, port: int) -> PostgresServer:
-        server = PostgresServer.start(version, self._folder / name, port=port, **SETTINGS)
+    def _start_server(self, product: Product, name: str, port: int) -> Server:
+        server = product.start(self._folder / name, port)
         self._servers[name] = server
-        server.create_database("shop")
+        server.create_database(SHOP)
         return server
 
     def _start_source(self, display: Display) -> ShopLoad:
-        server = self._start_server(SOURCE_VERSION, "source", self._source_port)
-        display.note(f"PostgreSQL {SOURCE_VERSION} runs; the shop is loaded into it")
-        shop = load_shop(server.url("shop"), self._scale)
-        self._writer = ShopWriter(server.url("shop"), self._rate)
+        source = self._pair.source
+        server = self._start_server(source, "source", self._source_port)
+        display.note(f"{source.title} runs; the shop is loaded into it")
+        shop = self._pair.load(server, self._scale)
+        self._writer = self._pair.writer(server, self._rate)
         self._writer.start()
         display.note(f"the shop is open: {shop.total_rows:,} rows, {self._rate:g} transactions/s")
         return shop
@@ -184,6 +186,21 @@ class Demo:
         self._store.close()
 
 
+def _project(pair: Pair, folder: Path) -> dict[str, str]:
+    """Where Airflow finds the pair's migration: in a folder shaped as this project, with it alone.
+
+    The default pair is the project's own migration.
+    """
+    if pair.definition is None:
+        return {}
+    migrations, dags = folder / "include" / "migrations", folder / "dags"
+    for made in (migrations, dags):
+        made.mkdir(parents=True)
+    shutil.copy(pair.definition, migrations / f"{DAG_ID}.yaml")
+    shutil.copy(ROOT / "dags" / "migrations.py", dags)
+    return {"AIRFLOW__CORE__DAGS_FOLDER": str(dags)}
+
+
 def main() -> int:
     """Run the demo; exit code 0 when everything arrived."""
     options = _options()
@@ -205,10 +222,10 @@ def main() -> int:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
-    demo = Demo(FOLDER, options.rate, options.scale, console)
+    demo = Demo(PAIRS[options.pair], FOLDER, options.rate, options.scale)
     code = 1
     try:
-        verdict = demo.run()
+        verdict = demo.run(console)
         console.print(verdict)
         code = 0 if verdict.good else 1
         if not options.exit:
@@ -241,10 +258,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A live migration between two real servers.")
+    parser.add_argument(
+        "--pair", choices=PAIRS, default=next(iter(PAIRS)), help="from which server to which"
+    )
     parser.add_argument("--exit", action="store_true", help="end with the verdict as exit code")
     parser.add_argument("--keep", action="store_true", help="keep .demo with databases and logs")
     parser.add_argument("--rate", type=float, default=100.0, help="transactions a second")
-    parser.add_argument("--scale", type=float, default=1.0, help="1 is about 370,000 rows")
+    parser.add_argument("--scale", type=float, default=1.0, help="1 is some 300,000 rows")
     return parser.parse_args()
 
 

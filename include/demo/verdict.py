@@ -5,24 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-from psycopg import sql
 from rich.panel import Panel
 from rich.table import Table
-
-from include.demo.shop import SCHEMAS
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from include.demo.writer import WriterStats
-
-_TABLES = """
-SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1, 2"""
-#: Rows and an order-independent sum over each row's text.
-_CONTENT = """
-SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) FROM {} t"""
+    from include.demo.application import WriterStats
+    from include.demo.contents import Contents
 
 
 @dataclass(frozen=True)
@@ -74,15 +64,14 @@ def judge(
     *,
     state: str,
     seconds: float,
-    source: str,
-    target: str,
+    source: Contents,
+    target: Contents,
     picture: dict[str, Any],
     writer: WriterStats,
     url: str,
 ) -> Verdict:
-    """Compare both servers, and add what the state store has seen."""
-    before, after = _contents(source), _contents(target)
-    different = tuple(name for name in before if before[name] != after.get(name))
+    """Compare what both servers hold, and add what the state store has seen."""
+    different = tuple(name for name in source if source[name] != target.get(name))
     migration = picture["migration"]
     lag = [line for line in picture["lag"] if line.get("mode") != "catch-up"] or picture["lag"]
     last = picture["lag"][-1] if picture["lag"] else {}
@@ -91,11 +80,11 @@ def judge(
     validated = int(migration.get("tables_validated") or 0)
     unequal = int(migration.get("tables_different") or 0)
     return Verdict(
-        good=state == "success" and not different and bool(before) and not unequal,
+        good=state == "success" and not different and bool(source) and not unequal,
         state=state,
         seconds=seconds,
-        tables=len(before),
-        rows=sum(rows for rows, _ in after.values()),
+        tables=len(source),
+        rows=sum(rows for rows, _ in target.values()),
         different=different,
         validated=validated - unequal,
         transactions=int(last.get("transactions") or 0),
@@ -106,16 +95,6 @@ def judge(
         written=writer.summary(),
         url=url,
     )
-
-
-def _contents(url: str) -> dict[str, tuple[int, int]]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        found = {}
-        for schema, table in connection.execute(_TABLES, [list(SCHEMAS)]).fetchall():
-            query = sql.SQL(_CONTENT).format(sql.Identifier(schema, table))
-            row = connection.execute(query).fetchone()
-            found[f"{schema}.{table}"] = (int(row[0]), int(row[1])) if row else (0, 0)
-        return found
 
 
 def _middle(values: list[float | None]) -> float | None:

@@ -64,7 +64,10 @@ class Writers:
         for connection in self.connections:
             connection.rollback() if self.chance.random() < 0.2 else connection.commit()
 
-    def close(self) -> None:
+    def __enter__(self) -> Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for connection in self.connections:
             connection.close()
 
@@ -138,7 +141,7 @@ class Writers:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few rows are a chunk, and a chunk is a task."""
-    monkeypatch.setattr(bundling, "ROWS_PER_CHUNK", 12)
+    monkeypatch.setattr(bundling, "ROWS_PER_CHUNK", 5)
     monkeypatch.setattr(bundling, "LEAST_BUNDLE_BYTES", 1)
     monkeypatch.setattr(bundling, "CHUNK_COST", 1 << 30)
 
@@ -150,16 +153,27 @@ def test_any_history_ends_equal(
 ) -> None:
     chance = random.Random(seed)
     mysql_source.execute(SCHEMA)
-    writers = Writers(mysql_source, chance)
-    writers.write(200)
-    with moving(mysql_source, target_db) as migrator:
-        migrator.configure_endpoints()
+    with Writers(mysql_source, chance) as writers:
+        _migrate(mysql_source, target_db, writers)
         writers.settle()
+    caught_up(mysql_source, target_db)
+    assert_same(mysql_source, target_db, TABLES, mysql_source.name)
+    assert unequal(mysql_source, target_db) == {}
+    assert writers.done > 150
+
+
+def _migrate(source: MySqlDatabase, target: Database, writers: Writers) -> None:
+    """All steps, with writes between and in the middle of them."""
+    chance = writers.chance
+    writers.write(200)
+    writers.settle()  # it is the schema that is waited for, not the rows
+    with moving(source, target) as migrator:
+        migrator.configure_endpoints()
         migrator.convert_schema()
         writers.write(20)
         bundles = list(migrator.plan_chunks())
     chunks = [c for b in bundles for c in b.chunks]
-    assert len(chunks) > 8, [c.label for c in chunks]
+    assert len(chunks) > len(TABLES), [c.label for c in chunks]
     # Some tasks are run again after others.
     order = bundles + chance.sample(bundles, 3)
     chance.shuffle(order)
@@ -167,25 +181,19 @@ def test_any_history_ends_equal(
         writers.write(chance.randrange(12))
         if any(c.table.name == "log" for c in bundle.chunks):
             writers.settle()  # it is locked for a moment
-        with moving(mysql_source, target_db) as migrator:
+        with moving(source, target) as migrator:
             migrator.load(bundle)
     for _ in range(4):
         writers.write(chance.randrange(60))
-        _stopped_at_random(mysql_source, target_db, chance, catching_up=True)
+        _stopped_at_random(source, target, chance, catching_up=True)
     writers.write(50)
-    with moving(mysql_source, target_db) as migrator:
+    with moving(source, target) as migrator:
         migrator.catch_up()
         writers.write(50)
         migrator.finish_schema()
     for _ in range(6):
         writers.write(chance.randrange(60))
-        _stopped_at_random(mysql_source, target_db, chance, catching_up=False)
-    writers.settle()
-    writers.close()
-    caught_up(mysql_source, target_db)
-    assert_same(mysql_source, target_db, TABLES, mysql_source.name)
-    assert unequal(mysql_source, target_db) == {}
-    assert writers.done > 150
+        _stopped_at_random(source, target, chance, catching_up=False)
 
 
 def _stopped_at_random(

@@ -30,6 +30,7 @@ from godwit.protocols import (
     Target,
 )
 from godwit.steps.counting import TableCounts
+from godwit.steps.following import Following
 from godwit.steps.handoff import Handoff
 from godwit.steps.lag import Lag
 from godwit.steps.reload import note_busy, reload_asked
@@ -107,6 +108,11 @@ class Session:
     _looked: bool = False
     _asked_at: float = 0.0
     _busy: bool = False
+    #: Tables were found that have to be loaded again before the session goes on.
+    _urgent: bool = False
+
+    def __post_init__(self) -> None:
+        self._following = Following(self.mappings)
 
     def run(self) -> SessionSummary:
         """Apply until the position is reached, a stop is asked for, or something fails for good.
@@ -223,6 +229,8 @@ class Session:
         if not self.control.reloads():
             return
         self._leave()
+        self._urgent = False
+        self._following.ask_followers(self.control)
         lines = reload_asked(
             self.source,
             self.target,
@@ -244,7 +252,7 @@ class Session:
 
     def _asked(self, now: float) -> bool:
         """A look into the control tables, now and then."""
-        if now - self._asked_at < LOOK:
+        if now - self._asked_at < LOOK and not self._urgent:
             return False
         self._asked_at = now
         if not self.control.reloads():
@@ -298,6 +306,8 @@ class Session:
                     applied = self._apply(item, applier, reshape)
                 self._note(applied, stream)
                 whole = isinstance(item, Idle) or item.final
+                if whole and self._urgent and self._asked(time.monotonic()):
+                    return "reload"
                 if whole and self._reached(self.position):
                     return "reached"
                 self._tell(time.monotonic())
@@ -312,6 +322,10 @@ class Session:
     def _apply(self, batch: ChangeBatch, applier: Applier, reshape: Reshape) -> Applied:
         failpoint("apply.before_batch")
         batch, whole = reshape.batch(batch)
+        if not self._exact() and self._following.load_again(
+            batch.stages, self.control, self.report
+        ):
+            self._urgent = True
         exact = whole and self._exact()
         applied = applier.apply(batch, exact=exact)
         self.changes += batch.changes

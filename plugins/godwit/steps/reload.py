@@ -27,6 +27,7 @@ from godwit.model.chunks import Bundle, Chunk, LoadedChunk
 from godwit.model.mapping import TableMapping
 from godwit.model.report import Finding, Severity
 from godwit.protocols import Control, Epoch, ErrorPolicy, Reporter, Source, Target
+from godwit.steps.following import Following
 from godwit.steps.load import load_bundle
 from godwit.steps.reshaped import difference
 
@@ -70,7 +71,7 @@ def reload_asked(
         FencedError: a newer runner has taken over, and the request with it.
         StoppedError: asked to stop; the request stays.
     """
-    asked = control.reloads()
+    asked = Following(mappings).in_order(control.reloads())
     if not asked:
         return []
     known = {m.source.name: m for m in mappings}

@@ -188,20 +188,20 @@ def test_row_events(source: MySqlDatabase, kind: str) -> None:
     assert rows.kind == expected[kind]
 
 
-def test_mariadb_compresses_events(mysql_source: MySqlDatabase) -> None:
-    mysql_source.execute("CREATE TABLE t (id int PRIMARY KEY, v varchar(900))")
-    mysql_source.execute("SET GLOBAL log_bin_compress = ON")
+def test_mariadb_compresses_events(mariadb_source: MySqlDatabase) -> None:
+    mariadb_source.execute("CREATE TABLE t (id int PRIMARY KEY, v varchar(900))")
+    mariadb_source.execute("SET GLOBAL log_bin_compress = ON")
     try:
         comment = "x" * 600
         found = logged(
-            mysql_source,
+            mariadb_source,
             "INSERT INTO t VALUES (1, REPEAT('a', 900))",
             "UPDATE t SET v = REPEAT('b', 900)",
             "DELETE FROM t",
             f"CREATE TABLE u (id int) COMMENT '{comment}'",
         )
     finally:
-        mysql_source.execute("SET GLOBAL log_bin_compress = OFF")
+        mariadb_source.execute("SET GLOBAL log_bin_compress = OFF")
     rows = [events.rows(e) for e in found if e[4] in events.ROWS]
     assert all(events.ROWS[e[4]][2] for e in found if e[4] in events.ROWS)
     assert [r.kind for r in rows] == [events.WRITE, events.UPDATE, events.DELETE]
@@ -251,17 +251,17 @@ def test_gtids_with_and_without_tags(mysql97: MySqlServer) -> None:
             assert abs(gtid.committed - time.time()) < 60
 
 
-def test_mariadbs_gtids(mysql_source: MySqlDatabase) -> None:
-    mysql_source.execute("CREATE TABLE t (id int PRIMARY KEY)")
+def test_mariadbs_gtids(mariadb_source: MySqlDatabase) -> None:
+    mariadb_source.execute("CREATE TABLE t (id int PRIMARY KEY)")
     found = logged(
-        mysql_source,
+        mariadb_source,
         "INSERT INTO t VALUES (1)",
         "SET gtid_domain_id = 7",
         "INSERT INTO t VALUES (2)",
         "ALTER TABLE t ADD v int",
     )
     rows, other, ddl = [events.maria_gtid(e) for e in of_kind(found, events.MARIA_GTID)]
-    own = int(mysql_source.fetch("SELECT @@server_id")[0][0])
+    own = int(mariadb_source.fetch("SELECT @@server_id")[0][0])
     assert (rows.domain, rows.server) == (0, own)
     assert not rows.flags & events.STANDALONE
     assert other.domain == 7

@@ -365,8 +365,20 @@ def test_a_killed_session_is_an_error(mysql_source: MySqlDatabase) -> None:
     assert loaded(source, mapping).num_rows == 200_000
 
 
-def test_no_snapshot_is_shared(mysql_source: MySqlDatabase) -> None:
-    with pytest.raises(LoadError, match="shared"), shared_snapshot(source_of(mysql_source)):
+def test_reads_that_share_a_snapshot(mysql_source: MySqlDatabase) -> None:
+    _fill(mysql_source, "t", 100)
+    source = source_of(mysql_source)
+    mapping = mapped(source, "t")
+    chunk = Chunk("", mapping.source.name, how="whole")
+    seen = []
+    with shared_snapshot(source) as snapshot:
+        for _ in range(2):
+            with read(source, chunk, mapping, COLUMNS, snapshot) as rows:
+                seen.append((sum(batch.num_rows for batch in rows), rows.mark))
+            mysql_source.execute("DELETE FROM t LIMIT 10")
+    assert seen == [(100, seen[0][1])] * 2
+    assert seen[0][1] is not None
+    with pytest.raises(LoadError, match="ended"), read(source, chunk, mapping, COLUMNS, snapshot):
         pass
 
 

@@ -174,14 +174,14 @@ def _in_transaction(session: Any) -> bool:
 
 
 def test_rolled_back_to_a_savepoint_beside_a_table_without_transactions(
-    mysql_source: MySqlDatabase,
+    mariadb_source: MySqlDatabase,
 ) -> None:
     """Then the log holds the rows, and that they were taken back. (MySQL with GTIDs refuses it.)"""
-    mysql_source.execute("CREATE TABLE t (id int PRIMARY KEY, v varchar(40), n int)")
-    mysql_source.execute("CREATE TABLE m (id int PRIMARY KEY) ENGINE = MyISAM")
-    followed = Followed(mysql_source, "t", "m")
+    mariadb_source.execute("CREATE TABLE t (id int PRIMARY KEY, v varchar(40), n int)")
+    mariadb_source.execute("CREATE TABLE m (id int PRIMARY KEY) ENGINE = MyISAM")
+    followed = Followed(mariadb_source, "t", "m")
     run(
-        mysql_source,
+        mariadb_source,
         "BEGIN",
         "INSERT INTO t VALUES (1, 'kept', 1)",
         "SAVEPOINT a",
@@ -391,20 +391,20 @@ def test_compressed_transactions_and_tags(mysql97: MySqlServer) -> None:
         assert followed.all_batches(batches[-1].position) == []
 
 
-def test_mariadbs_compressed_events_and_domains(mysql_source: MySqlDatabase) -> None:
-    mysql_source.execute("CREATE TABLE t (id int PRIMARY KEY, v varchar(900), n int)")
-    followed = Followed(mysql_source, "t")
-    mysql_source.execute("SET GLOBAL log_bin_compress = ON")
+def test_mariadbs_compressed_events_and_domains(mariadb_source: MySqlDatabase) -> None:
+    mariadb_source.execute("CREATE TABLE t (id int PRIMARY KEY, v varchar(900), n int)")
+    followed = Followed(mariadb_source, "t")
+    mariadb_source.execute("SET GLOBAL log_bin_compress = ON")
     try:
         run(
-            mysql_source,
+            mariadb_source,
             "INSERT INTO t VALUES (1, REPEAT('a', 900), 1), (2, REPEAT('b', 900), 2)",
             "SET gtid_domain_id = 3",
             "UPDATE t SET v = REPEAT('c', 900)",
             "DELETE FROM t WHERE id = 2",
         )
     finally:
-        mysql_source.execute("SET GLOBAL log_bin_compress = OFF")
+        mariadb_source.execute("SET GLOBAL log_bin_compress = OFF")
     batches = followed.all_batches()
     assert Replica(followed.mappings[0]).apply(batches)() == followed.rows_now()
     assert followed.all_batches(batches[-1].position) == []
@@ -443,11 +443,11 @@ DECLARED_PERIOD = """
         DECLARED_PERIOD,
     ],
 )
-def test_versions_of_rows_are_no_rows(mysql_source: MySqlDatabase, columns: str) -> None:
+def test_versions_of_rows_are_no_rows(mariadb_source: MySqlDatabase, columns: str) -> None:
     """The log of a system-versioned table inserts what has ended, and updates what is deleted."""
-    mysql_source.execute(f"CREATE TABLE t ({columns}) WITH SYSTEM VERSIONING")
-    mysql_source.execute("INSERT INTO t (id, v) VALUES (1, 'a'), (2, 'b'), (3, 'c')")
-    followed = Followed(mysql_source, "t")
+    mariadb_source.execute(f"CREATE TABLE t ({columns}) WITH SYSTEM VERSIONING")
+    mariadb_source.execute("INSERT INTO t (id, v) VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    followed = Followed(mariadb_source, "t")
     mapping = followed.mappings[0]
     replica = Replica(mapping, loaded(followed.connector, mapping, COLUMNS).to_pylist())
     with followed.stream() as stream:
@@ -460,7 +460,7 @@ def test_versions_of_rows_are_no_rows(mysql_source: MySqlDatabase, columns: str)
             "ALTER TABLE t DROP SYSTEM VERSIONING" if "PERIOD" not in columns else "DO 1",
             "DELETE FROM t WHERE id = 4",
         ):
-            run(mysql_source, "SET system_versioning_alter_history = KEEP", statement)
+            run(mariadb_source, "SET system_versioning_alter_history = KEEP", statement)
             replica.apply(followed.drain(stream))
             assert replica() == followed.rows_now(), statement
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from godwit.engines.mysql.connection import Session
-from godwit.engines.mysql.encode import Destination, Encoder, arriving_kinds
+from godwit.engines.mysql.encode import Encoder, arriving_types, destination
 from godwit.engines.mysql.names import quoted
 from godwit.engines.mysql.rows import batch_of, cut_rows, renamed, take_rows
 from godwit.engines.mysql.table_writer import TableWriter
@@ -162,10 +162,10 @@ class Cascades:
 
     def _encoder(self, writer: TableWriter, key: ForeignKey, payload: Payload) -> Encoder:
         names = _targets(writer, key.columns, key)
-        kinds = arriving_kinds(writer.mapping)
-        columns = [(c, kinds.get(c.name)) for c in map(writer.facts.column, names)]
+        types = arriving_types(writer.mapping)
+        columns = [(c, types.get(c.name)) for c in map(writer.facts.column, names)]
         made = [
-            Destination(name, c.native, c.charset, nullable=True, kind=kind)
+            destination(name, c.native, c.charset, nullable=True, arriving=kind)
             for name, (c, kind) in zip(payload.columns, itertools.cycle(columns), strict=False)
         ]
         return Encoder(made, self._format, self._settings)

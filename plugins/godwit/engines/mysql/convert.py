@@ -80,6 +80,11 @@ def text(array: pa.Array) -> pa.Array:
     return array.cast(_TEXT)
 
 
+def unpadded(array: pa.Array) -> pa.Array:
+    """Texts without the blanks at their end."""
+    return pc.utf8_rtrim(text(array), " ")
+
+
 def ascii_text(array: pa.Array, column: str) -> pa.Array:
     """For a column of the character set ascii, in which MariaDB stores any byte it is given."""
     texts = text(array)

@@ -21,7 +21,7 @@ from godwit.engines.mysql.lines import bracketed, lines, literals
 from godwit.engines.mysql.names import quoted
 from godwit.model.catalog import TableName
 from godwit.model.changes import Format
-from godwit.model.datatypes import Kind
+from godwit.model.datatypes import DataType, Kind
 from godwit.model.mapping import TableMapping
 
 _INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
@@ -52,6 +52,7 @@ class Destination:
         charset: of a text column.
         nullable: NULL may be stored.
         kind: of the values that arrive (the source's type); None = a typed or text column as it is.
+        padded: the values are of a fixed length, filled up with blanks that mean nothing.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Destination:
     charset: str | None = None
     nullable: bool = True
     kind: Kind | None = None
+    padded: bool = False
 
     @property
     def word(self) -> str:
@@ -91,10 +93,14 @@ def destinations(
             list(table),
         )
     }
-    kinds = arriving_kinds(mapping)
+    arriving = arriving_types(mapping)
     return tuple(
-        Destination(
-            name, native, None if charset is None else str(charset), bool(nullable), kinds.get(name)
+        destination(
+            name,
+            native,
+            None if charset is None else str(charset),
+            nullable=bool(nullable),
+            arriving=arriving.get(name),
         )
         for name in columns
         for native, charset, nullable in [found.get(name.lower(), ("longblob", None, True))]
@@ -105,15 +111,25 @@ def _spelt(native: Any) -> str:
     return native.decode() if isinstance(native, bytes) else str(native)
 
 
-def arriving_kinds(mapping: TableMapping) -> dict[str, Kind]:
-    """What kind of values arrive for each target column."""
-    kinds: dict[str, Kind] = {}
+def destination(
+    name: str, native: str, charset: str | None, *, nullable: bool, arriving: DataType | None
+) -> Destination:
+    """A column of the target, and what arrives for it."""
+    if arriving is None:
+        return Destination(name, native, charset, nullable)
+    padded = arriving.kind is Kind.TEXT and arriving.fixed
+    return Destination(name, native, charset, nullable, arriving.kind, padded)
+
+
+def arriving_types(mapping: TableMapping) -> dict[str, DataType]:
+    """Of what type the values are that arrive for each target column."""
+    types: dict[str, DataType] = {}
     for column in mapping.columns:
         if column.type is not None:
-            kinds[column.target] = column.type.kind
+            types[column.target] = column.type
         elif column.source is not None and column.expression is None:
-            kinds[column.target] = mapping.source.column(column.source).type.kind
-    return kinds
+            types[column.target] = mapping.source.column(column.source).type
+    return types
 
 
 class Encoder:
@@ -198,8 +214,11 @@ class Encoder:
             return convert.bits(array, column.digits or 1, of_bits=kind is Kind.BIT)
         if word == "year":
             return convert.year(array)
-        ascii_only = column.charset == "ascii"
-        return convert.ascii_text(array, column.name) if ascii_only else convert.text(array)
+        if column.charset == "ascii":
+            return convert.ascii_text(array, column.name)
+        # As a column of a fixed length shows them here too.
+        padded = column.padded and not self._own
+        return convert.unpadded(array) if padded else convert.text(array)
 
     def _temporal(self, column: Destination, array: pa.Array) -> pa.Array:
         convert.no_finer(array, column.name, column.digits)

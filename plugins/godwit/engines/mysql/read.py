@@ -21,6 +21,7 @@ from godwit.engines.mysql.filters import filter_terms
 from godwit.engines.mysql.names import quoted
 from godwit.engines.mysql.prepared import Result
 from godwit.engines.mysql.refusals import refusal
+from godwit.engines.mysql.sharing import shared, shared_snapshot
 from godwit.engines.mysql.table_lock import TableLock
 from godwit.errors import GodwitError, LoadError
 from godwit.model.catalog import Table
@@ -39,18 +40,6 @@ def formats(table: Table, columns: Sequence[str]) -> tuple[Format, ...]:
     """How these columns can be read, fastest exact way first."""
     del table, columns
     return MYSQL_COLUMNS, COLUMNS
-
-
-@contextmanager
-def shared_snapshot(connector: Connector) -> Iterator[str]:
-    """These servers have no snapshot that several sessions could use; plans never ask for one."""
-    raise LoadError(
-        "a snapshot cannot be shared by several sessions",
-        where=connector.where,
-        why="MySQL and MariaDB have none",
-        hint="this is an error in Godwit: chunks of this engine each have their own snapshot",
-    )
-    yield ""
 
 
 # -- statements
@@ -174,12 +163,25 @@ def read(
     Raises:
         LoadError: the source refuses, the connection is lost, or a value cannot be decoded.
     """
-    if snapshot is not None:
-        raise ValueError("this engine has no shared snapshots")
     where = f"source chunk {chunk.label}"
     columns = mapping.read_columns
     statement = select_statement(chunk, mapping, columns)
     native = format == MYSQL_COLUMNS
+    if snapshot is not None:
+        with shared(snapshot).turn(mapping.source, begin) as (session, mark):
+            try:
+                result = Result(session, statement)
+            except (pymysql.MySQLError, OSError) as error:
+                session.close()
+                raise _unreadable(error, where) from None
+            decoder = decoder_of(connector, mapping.source, columns, result, native=native)
+            rows = MySqlRows(result, decoder, format, columns, mark=mark, where=where)
+            try:
+                yield rows
+            finally:
+                if not rows.ended:
+                    session.close()
+        return
     with connector.lease("source") as session, _lock(connector, session, chunk, mapping) as lock:
         try:
             begin(connector, session)

@@ -14,7 +14,7 @@ import pymysql
 
 from godwit.engines.mysql.apply_sql import TableSql
 from godwit.engines.mysql.connection import Session
-from godwit.engines.mysql.encode import Destination, Encoder, arriving_kinds
+from godwit.engines.mysql.encode import Destination, Encoder, arriving_types, destination
 from godwit.engines.mysql.facts import Facts, read_facts
 from godwit.engines.mysql.multiset_sql import RowsSql
 from godwit.engines.mysql.names import quoted
@@ -229,7 +229,7 @@ class TableWriter:
         load_rows(self.session, table, encoder, [batch_of(payload)])
 
     def _encoder(self, columns: tuple[str, ...]) -> Encoder:
-        kinds = arriving_kinds(self.mapping)
+        arriving = arriving_types(self.mapping)
         made = []
         for name in columns:
             column = self.facts.columns.get(name.lower())
@@ -237,8 +237,12 @@ class TableWriter:
                 made.append(Destination(name, "int unsigned", nullable=False))
             else:
                 made.append(
-                    Destination(
-                        name, column.native, column.charset, column.nullable, kinds.get(name)
+                    destination(
+                        name,
+                        column.native,
+                        column.charset,
+                        nullable=column.nullable,
+                        arriving=arriving.get(name),
                     )
                 )
         return Encoder(made, self._format, self._settings)
