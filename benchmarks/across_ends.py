@@ -42,6 +42,7 @@ class Ends:
             if self._settings is not None:
                 small = {"innodb_buffer_pool_size": "64M", "innodb_log_file_size": "64M"}
                 settings = {k: small.get(k, v) for k, v in settings.items()}
+                settings |= {"innodb_flush_log_at_trx_commit": "2", "sync_binlog": "0"}
             self._started[name] = MySqlServer.start(product, self._folder / name, **settings)
         found = self._started[name]
         assert isinstance(found, MySqlServer)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from benchmarks.across_ends import MYSQL, AnyServer, Ends, metered, timed
+from benchmarks.across_ends import MYSQL, Ends, metered, timed
 from benchmarks.across_tables import EVENT, LINEITEM, MIXED, AnyDatabase, Digest, Table
 from benchmarks.contest import PeerError, Run, contest
 from benchmarks.ours import Worker
@@ -28,7 +28,7 @@ SCHEMA = "bench"
 PGLOADER = """\
 LOAD DATABASE FROM mysql://root@127.0.0.1:{source}/{schema}
   INTO postgresql://postgres@127.0.0.1:{target}/{database}
-WITH data only, workers = 4, concurrency = 1, batch size = 20MB
+WITH data only, workers = 4, concurrency = 1, batch size = 20MB, prefetch rows = 10000
 SET search_path TO '{schema}'
 INCLUDING ONLY TABLE NAMES MATCHING '{table}';
 """
@@ -171,7 +171,9 @@ def _dlt(
             tempfile.TemporaryDirectory(prefix="godwit-bench-") as folder,
         ):
             urls = [f"mysql+pymysql://root@127.0.0.1:{source.server.port}/{source.name}"]
-            urls += [f"mysql://root@127.0.0.1:{source.server.port}/{source.name}", target.url]
+            urls += [f"mysql://root@127.0.0.1:{source.server.port}/{source.name}"]
+            # It wants a password, which nobody asks for.
+            urls.append(target.url.replace("postgres@", "postgres:none@"))
             script = str(Path(__file__).with_name("peer_dlt.py"))
             command = [python, script, *urls, SCHEMA, table.name]
             timed(source.server, server, told, lambda: peers.run(command, folder, "dlt"))
@@ -219,7 +221,9 @@ def _into_mysql(
                 told = Run(0)
                 with _fresh(server) as target:
                     table.create(target, keys=False)
-                    target.execute(f"ALTER TABLE {table.name} ADD PRIMARY KEY ({table.columns[0].name})")
+                    target.execute(
+                        f"ALTER TABLE {table.name} ADD PRIMARY KEY ({table.columns[0].name})"
+                    )
                     one(target, told)
                     table.check(wanted, target)
                 return told

@@ -213,10 +213,12 @@ def _decode(task: Mapping[str, Any]) -> dict[str, Any]:
         {},
         batch_bytes=DEFAULT_BATCH_BYTES,
     )
-    changes = 0
+    changes, wanted = 0, Wanted.FULL
     while True:
-        batch = stream.read(lambda: Wanted.FULL)
+        batch = stream.read(lambda: wanted)  # noqa: B023 - it is asked at once
         if batch is None:
+            # What is left fills no batch.
+            wanted = Wanted.ANY
             continue
         changes += getattr(batch, "changes", 0)
         if batch.position.includes(end):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 from pymysqlreplication import BinLogStreamReader
-from pymysqlreplication.event import MariadbGtidEvent, XidEvent
+from pymysqlreplication.event import XidEvent
 from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, WriteRowsEvent
 
 
@@ -21,16 +22,16 @@ def main() -> None:
         connection_settings={"host": "127.0.0.1", "port": task["port"], "user": "root"},
         server_id=778,
         only_schemas=[task["schema"]],
-        only_events=[WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent, XidEvent, MariadbGtidEvent],
-        is_mariadb=True,
-        auto_position=task["gtid"] if "gtid" in task else task["low"],
+        only_events=[WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent, XidEvent],
+        log_file=task["place"][0],
+        log_pos=task["place"][1],
         resume_stream=True,
     )
     target = Target(task["target"], task["schema"]) if task.get("target") else None
     began, cpu, changes = time.perf_counter(), time.process_time(), 0
     marked = False
     for event in stream:
-        if isinstance(event, (XidEvent, MariadbGtidEvent)):
+        if isinstance(event, XidEvent):
             if target:
                 target.session.commit()
             if marked:
@@ -58,7 +59,7 @@ class Target:
         self._cursor = self.session.cursor()
         self._schema = schema
 
-    def put(self, event: object, row: dict) -> None:
+    def put(self, event: Any, row: dict[str, Any]) -> None:
         """Insert or update by the key `id`, or delete."""
         table = f"{self._schema}.{event.table}"
         if isinstance(event, DeleteRowsEvent):

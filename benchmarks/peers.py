@@ -1,4 +1,4 @@
-"""Where the peers are: what `scripts/fetch-peers.sh` made, or the system has. One that isn't is named."""
+"""Where the peers are: `scripts/fetch-peers.sh` made them, or the system has them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ LIMIT = 300.0
 @cache
 def fetch(name: str) -> None:
     """Have a peer fetched once; what is there already stays."""
-    subprocess.run([str(ROOT / "scripts" / "fetch-peers.sh"), name], capture_output=True, check=False)
+    subprocess.run(
+        [str(ROOT / "scripts" / "fetch-peers.sh"), name], capture_output=True, check=False
+    )
 
 
 def program(name: str) -> str:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ TARGET_VERSION = int(os.environ.get("GODWIT_TEST_TARGET", "18"))
 #: The MySQL or MariaDB of either side, e.g. ``mysql-9.7``.
 MYSQL_SOURCE = os.environ.get("GODWIT_TEST_MYSQL_SOURCE", MARIADB)
 MYSQL_TARGET = os.environ.get("GODWIT_TEST_MYSQL_TARGET", MARIADB)
-#: What these servers are set to beside the usual, e.g. ``gtid_mode=OFF binlog_row_metadata=MINIMAL``.
+#: What these servers are set to beside the usual: ``gtid_mode=OFF binlog_row_metadata=MINIMAL``.
 MYSQL_SETTINGS = dict(
     setting.split("=", 1) for setting in os.environ.get("GODWIT_TEST_MYSQL_SETTINGS", "").split()
 )
@@ -66,14 +67,13 @@ class Servers:
         """The server of this product on this side: two servers, so that nothing is shared."""
         name = f"{product}-{side}"
         if name not in self._mysql:
-            self._mysql[name] = MySqlServer.start(
-                product,
-                self._folder / name,
-                server_id="1" if side == "source" else "2",
-                innodb_flush_log_at_trx_commit="2",
-                sync_binlog="0",
+            settings: dict[str, Any] = {
+                "server_id": "1" if side == "source" else "2",
+                "innodb_flush_log_at_trx_commit": "2",
+                "sync_binlog": "0",
                 **MYSQL_SETTINGS,
-            )
+            }
+            self._mysql[name] = MySqlServer.start(product, self._folder / name, **settings)
         return self._mysql[name]
 
     def stop(self) -> None:

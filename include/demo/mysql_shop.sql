@@ -206,7 +206,7 @@ INSERT INTO customers (id, email, full_name, nickname, born, balance, points, ne
 SET @customers = (SELECT COUNT(*) FROM customers);
 INSERT INTO shifts
   SELECT CONCAT(ELT(1 + seq % 5, 'anna', 'björn', 'chloé', 'dai', 'e f'), seq % 40), '2026-01-01' + INTERVAL seq DIV 40 DAY,
-    SEC_TO_TIME(seq * 137 % 720000), IF(seq % 3, SEC_TO_TIME((seq * 17 % 9000 - 4500) + 0.125), NULL)
+    SEC_TO_TIME(seq * 13711 % 720000), IF(seq % 3, SEC_TO_TIME((seq * 17 % 9000 - 4500) + 0.125), NULL)
   FROM seq_1_to_2000;
 INSERT INTO sessions
   SELECT UNHEX(MD5(CONCAT('s', seq))), IF(seq % 4, 1 + seq * 7 % @customers, NULL), IF(seq % 3, UNHEX(SHA1(seq)), ''),

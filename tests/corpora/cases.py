@@ -103,7 +103,7 @@ class Case:
                 named |= {found.decode() for found in EXTENSION.findall(text)}
         return named
 
-    def load(self, database: Database) -> None:
+    def load(self, database: AnyDatabase) -> None:
         """Make the database anew, with everything the case has."""
         if self.workload:
             self._script("load", database)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import psycopg
 import pymysql
@@ -19,16 +19,16 @@ import yaml
 
 from tests.corpora.cases import AnyDatabase
 
+Source = TypeVar("Source", bound=AnyDatabase)
+Target = TypeVar("Target", bound=AnyDatabase)
 #: It is there as soon as the capture is open.
 PLANNED = "SELECT 1 FROM godwit.plans WHERE migration = %s"
 
 
-class Migration:
+class Migration(Generic[Source, Target]):
     """A migration under a name of its own; `more` goes into its definition."""
 
-    def __init__(
-        self, folder: Path, source: AnyDatabase, target: AnyDatabase, **more: Any
-    ) -> None:
+    def __init__(self, folder: Path, source: Source, target: Target, **more: Any) -> None:
         self.source, self.target = source, target
         self.name = f"corpus_{source.name}".lower().replace("-", "_")[:60]
         self.file = folder / "corpus.yaml"
@@ -37,7 +37,7 @@ class Migration:
             "migration_type": "full-load-and-cdc",
             "source": {"conn_id": "corpus_source", "settings": more.pop("source_settings", {})},
             "target": {"conn_id": "corpus_target", "settings": more.pop("target_settings", {})},
-            **({} if "table_mappings" in more else {"tables": {"include": ["*.*"]}}),
+            "tables": {"include": ["*.*"]},
             **more,
         }
         self.file.write_text(yaml.safe_dump(definition))

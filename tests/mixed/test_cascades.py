@@ -155,7 +155,9 @@ def test_nothing_follows_where_the_session_has_switched_keys_off(
     source, target = ends
     loaded(source, target, tables=included(source))
     off, on = "SET foreign_key_checks = 0", "SET foreign_key_checks = 1"
-    together(source, off, "DELETE FROM customer WHERE id = 1", on, "DELETE FROM customer WHERE id=2")
+    together(
+        source, off, "DELETE FROM customer WHERE id = 1", on, "DELETE FROM customer WHERE id=2"
+    )
     caught_up(source, target, tables=included(source))
     assert_equal(source, target)
 
@@ -221,10 +223,11 @@ class Meddling(Told):
         super().__init__()
         self._source = source
         self.loaded: list[str] = []
+        self.begun = False
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         super().event(kind, data)
-        if kind == "table" and data.get("state") == "loading":
+        if self.begun and kind == "table" and data.get("state") == "loading":
             first = 13 + len(self.loaded)
             self.loaded.append(data["table"][1])
             together(
@@ -246,15 +249,16 @@ def test_changes_while_tables_are_loaded_again(ends: tuple[MySqlDatabase, AnyDat
         for bundle in migrator.plan_chunks():
             migrator.load(bundle)
         together(source, *CHANGES["levels"])
+        told.begun = True
         migrator.catch_up()
         migrator.follow(migrator.source.position())
         assert migrator.control.suspended() == {}
         together(source, *CHANGES["swapped"], "DELETE FROM customer WHERE id = 12")
         migrator.follow(migrator.source.position())
         migrator.finish_schema()
-    # Parents first, each once for each reason: then it is known what is in them.
-    assert [told.loaded.index(t) for t in ("invoice", "line", "remark")] == [0, 1, 2]
-    assert len(told.loaded) <= 7
+    # Behind a deleted row's own children; then, because keys passed on, these as well; then it is
+    # known what is in all of them.
+    assert told.loaded == ["line", "remark", "invoice", "line", "remark"]
     assert_equal(source, target)
 
 
@@ -308,7 +312,8 @@ def test_a_foreign_key_that_comes_or_goes_takes_its_table_out(
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("what", CHANGES)
+# The others that server refuses: so many levels, composite keys behind a moved one.
+@pytest.mark.parametrize("what", [w for w in CHANGES if w not in {"self", "moves"}])
 def test_a_server_that_logs_it(mysql97: MySqlServer, target_db: Database, what: str) -> None:
     with mysql97.create_database() as source:
         fill(source)

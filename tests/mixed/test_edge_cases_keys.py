@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from godwit.steps import bundling
 from include.demo.mysql_servers import MySqlDatabase
 from include.demo.servers import Database
-from godwit.steps import bundling
 from tests.mixed.ends import caught_up, loaded, moving, rows, unequal
 
 #: Columns of a primary key, as SQL → rows of it.
@@ -111,7 +111,9 @@ def test_a_unique_key_that_may_be_null_is_no_identity(
         "UPDATE t SET u = NULL WHERE u = 1; UPDATE t SET v = 2 WHERE u IS NULL LIMIT 1"
     )
     caught_up(mysql_source, target_db)
-    here, there = (rows(end, mysql_source.name, "t", ["u", "v"]) for end in (mysql_source, target_db))
+    here, there = (
+        rows(end, mysql_source.name, "t", ["u", "v"]) for end in (mysql_source, target_db)
+    )
     assert here == there
     assert unequal(mysql_source, target_db) == {}
 
@@ -143,7 +145,9 @@ def test_names_that_need_quotes_in_every_statement(
     with moving(mysql_source, target_db) as migrator:
         for mapping in migrator.mappings:
             schema, table = (part.replace('"', '""') for part in mapping.target)
-            found = target_db.fetch(f'SELECT "V %s" FROM "{schema}"."{table}"'.replace("%", "%%"), [])
+            found = target_db.fetch(
+                f'SELECT "V %s" FROM "{schema}"."{table}"'.replace("%", "%%"), []
+            )
             assert sorted(v for (v,) in found) == ["%s", "b", "d"], mapping.target
 
 
@@ -183,7 +187,9 @@ def test_patterns_in_names_are_no_patterns(
             database.execute("CREATE TABLE a_b (id int PRIMARY KEY); INSERT INTO a_b VALUES (1)")
             database.execute("CREATE TABLE axb (id int PRIMARY KEY); INSERT INTO axb VALUES (2)")
             database.execute(f"CREATE TABLE {mysql_source.name} (id int PRIMARY KEY)")
-        tables = {"include": [f"{mysql_source.name}.a_b", f"{mysql_source.name}.{mysql_source.name}"]}
+        tables = {
+            "include": [f"{mysql_source.name}.a_b", f"{mysql_source.name}.{mysql_source.name}"]
+        }
         loaded(mysql_source, target_db, tables=tables)
         for database in (mysql_source, other):
             database.execute(

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pymysql
 import pytest
 
-from godwit.errors import FencedError, StoppedError
+from godwit.errors import StoppedError
 from godwit.migrator import Migrator
 from godwit.model.definition import parse_definition
 from godwit.model.endpoint import connection_from_text
@@ -262,7 +261,7 @@ class Oltp:
                         if error.args[0] not in LOST:
                             raise
                         connection.rollback()
-        except BaseException as cause:
+        except pymysql.MySQLError as cause:
             self.failures.append(cause)
 
     def _transaction(self, cursor: Any, chance: random.Random) -> None:
@@ -289,13 +288,13 @@ class Oltp:
 
 
 @pytest.fixture
-def oltp(mysql_source: MySqlDatabase) -> Iterator[MySqlDatabase]:
+def oltp(mysql_source: MySqlDatabase) -> MySqlDatabase:
     mysql_source.execute(OLTP)
     rows = [(n, n % 100, f"c {n}", "p") for n in range(1, ROWS + 1)]
     with mysql_source.connect() as connection, connection.cursor() as cursor:
         for table in ("sbtest1", "sbtest2"):
             cursor.executemany(f"INSERT INTO {table} VALUES (%s, %s, %s, %s)", rows)
-    yield mysql_source
+    return mysql_source
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -327,9 +326,7 @@ def test_a_shop_is_open_during_the_whole_migration(
             follower.join()
     caught_up(oltp, target_db)
     columns = ["id", "k", "c", "pad"]
-    assert_same(
-        oltp, target_db, {"sbtest1": columns, "sbtest2": columns}, oltp.name
-    )
+    assert_same(oltp, target_db, {"sbtest1": columns, "sbtest2": columns}, oltp.name)
     assert unequal(oltp, target_db) == {}
     assert sum(load.transactions) > 300
 

@@ -196,7 +196,7 @@ class Session:
             )
         start = self.source.parse_position(progress.checkpoint)
         self.position, self._settled, self._stop_at = start, progress.settled, progress.stop_at
-        if self._reached(start):
+        if self._reached(start) and not self._beyond(start):
             return "reached"
         out = self.control.suspended()
         mappings = [m for m in self.mappings if m.source.name not in out]
@@ -368,6 +368,12 @@ class Session:
         return self._stop_at is not None and position.includes(
             self.source.parse_position(self._stop_at)
         )
+
+    def _beyond(self, start: Position) -> bool:
+        """The checkpoint lies after the source's end. Its log may have been begun anew: the stream
+        knows, so it is opened although there is nothing to wait for.
+        """
+        return self.until is not None and not self.until.includes(start)
 
     def _tell(self, now: float, *, final: bool = False) -> None:
         if not final and now - self._reported < REPORT:

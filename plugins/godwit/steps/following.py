@@ -103,4 +103,3 @@ class Following:
         more = self.reach(asked) - asked - set(control.suspended())
         for table in self.in_order(sorted(more)):
             control.ask_reload(table)
-

@@ -72,6 +72,10 @@ def difference(mapping: TableMapping, source: Source, *, exactly: bool = False) 
         parts += [f"partition {part} was added" for part in sorted(added)]
         if now.identity != before.identity:
             parts.append("its row identity was changed")
+        if {k for k in now.foreign_keys if k.silent} != {
+            k for k in before.foreign_keys if k.silent
+        }:
+            parts.append("foreign keys that change its rows untold by the log were altered")
         if now.capture != before.capture:
             parts.append("its log tells otherwise than before (replica identity)")
     return ", ".join(parts)

@@ -366,10 +366,11 @@ def test_a_killed_session_is_an_error(mysql_source: MySqlDatabase) -> None:
 
 
 def test_reads_that_share_a_snapshot(mysql_source: MySqlDatabase) -> None:
+    mysql_source.execute("CREATE TABLE t (id int PRIMARY KEY, v varchar(30))")
     _fill(mysql_source, "t", 100)
     source = source_of(mysql_source)
-    mapping = mapped(source, "t")
-    chunk = Chunk("", mapping.source.name, how="whole")
+    mapping = mapping_of(table_of(source, "t"))
+    chunk = Chunk("", mapping.source.name)
     seen = []
     with shared_snapshot(source) as snapshot:
         for _ in range(2):

@@ -21,7 +21,7 @@ def following(database: MySqlDatabase) -> int:
 def test_counters_are_read(mysql_source: MySqlDatabase) -> None:
     mysql_source.execute(
         "CREATE TABLE t (id int PRIMARY KEY AUTO_INCREMENT); CREATE TABLE u (id int PRIMARY KEY);"
-        " CREATE TABLE empty (id int PRIMARY KEY AUTO_INCREMENT);"
+        " CREATE TABLE unused (id int PRIMARY KEY AUTO_INCREMENT);"
         " INSERT INTO t VALUES (7); DELETE FROM t"
     )
     with source_of(mysql_source) as source:
@@ -30,8 +30,8 @@ def test_counters_are_read(mysql_source: MySqlDatabase) -> None:
         }
     name = TableName(mysql_source.name, "t")
     assert found["t"] == SequenceValue(name, 7, True, 1, (name, "id"))
-    assert not found["empty"].called
-    assert set(found) == {"t", "empty"}
+    assert not found["unused"].called
+    assert set(found) == {"t", "unused"}
 
 
 def test_a_counter_goes_past_the_source_and_past_the_rows(mysql_source: MySqlDatabase) -> None:

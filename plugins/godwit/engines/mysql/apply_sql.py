@@ -129,12 +129,12 @@ class TableSql:
         """As `update`, with the identity: what the server calls equal may be written otherwise."""
         return f"UPDATE {self.join} SET {self._settings(self.columns)}"
 
-    def _settings(self, names: Sequence[str], value: str = "s") -> str:
+    def _settings(self, names: Sequence[str], table: str = "t") -> str:
         told = {c.lower() for c in names}
         kept = [c.name for name, c in self.facts.columns.items() if c.clock and name not in told]
-        settings = [f"t.{quoted(c)} = {value}.{quoted(c)}" for c in names]
+        settings = [f"{table}.{quoted(c)} = s.{quoted(c)}" for c in names]
         # What an UPDATE doesn't mention, the clock would set.
-        settings += [f"t.{quoted(c)} = t.{quoted(c)}" for c in kept]
+        settings += [f"{table}.{quoted(c)} = {table}.{quoted(c)}" for c in kept]
         return ", ".join(settings)
 
     def move(self, old: TableSql) -> str:
@@ -159,7 +159,7 @@ class TableSql:
     def upsert(self) -> str:
         """Insert the staged rows or make existing ones equal."""
         names = self.columns
-        settings = ", ".join(f"{self._t}.{quoted(c)} = s.{quoted(c)}" for c in names)
+        settings = self._settings(names, self._t)
         return (
             f"INSERT INTO {self._t} ({self._list(names)}) SELECT {self._list(names, 's')}"
             f" FROM {self._s} s ON DUPLICATE KEY UPDATE {settings}"

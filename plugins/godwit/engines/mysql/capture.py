@@ -326,6 +326,10 @@ def lost_since(session: Session, start: LogPosition) -> str:
         gone = _before_file(session, files[0][0].file) if files else Domains({})
         if not (start.resume or start.domains).includes(gone):
             return f"transactions up to {gone} were purged from the binary log"
+        # A former replica's own log may lack what its position has.
+        had = Domains.parse(str(session.value("SELECT @@global.gtid_current_pos") or ""))
+        if not had.includes(start.domains):
+            return f"the server has come to {str(had) or 'nothing'} only: its log was begun anew"
     return ""
 
 

@@ -300,13 +300,22 @@ def _foreign_keys(found: _Found, table: str, version: Version) -> tuple[ForeignK
             referenced=TableName(
                 parts[0]["REFERENCED_TABLE_SCHEMA"], parts[0]["REFERENCED_TABLE_NAME"]
             ),
-            referenced_columns=tuple(p["REFERENCED_COLUMN_NAME"] for p in parts),
+            referenced_columns=_spelt(
+                found, [p["REFERENCED_COLUMN_NAME"] for p in parts], parts[0]
+            ),
             on_delete=_action(actions.get((parts[0]["TABLE_NAME"], name)), "DELETE_RULE", version),
             on_update=_action(actions.get((parts[0]["TABLE_NAME"], name)), "UPDATE_RULE", version),
             logged=found.cascades_logged,
         )
         for name, parts in by_name.items()
     )
+
+
+def _spelt(found: _Found, columns: Sequence[str], key: Row) -> tuple[str, ...]:
+    """The referenced columns as their own table spells them, where it is of this database."""
+    of_table = found.columns.get(key["REFERENCED_TABLE_NAME"], [])
+    names = {c["COLUMN_NAME"].lower(): c["COLUMN_NAME"] for c in of_table}
+    return tuple(names.get(c.lower(), c) for c in columns)
 
 
 def _action(row: Row | None, which: str, version: Version) -> str:

@@ -38,7 +38,7 @@ def check_source(
         grants = read_grants(session)
         findings = [*_version(connector), *_modes(variables)]
         findings += _readable(session, tables, grants)
-        findings += check_tables(session, connector.version, tables, grants, capture=capture)
+        findings += check_tables(session, tables, grants, capture=capture)
         if capture:
             findings += _log(variables)
             findings += _details(variables)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from godwit.engines.mysql.connection import Session, Version
 from godwit.engines.mysql.grants import Grants
 from godwit.engines.mysql.names import quoted
-from godwit.model.catalog import Table, TableName
+from godwit.model.catalog import ForeignKey, Table, TableName
 from godwit.model.report import Finding, Severity
 
 #: Since then the server logs what its foreign keys do.
@@ -29,8 +29,8 @@ def logs_cascades(session: Session, version: Version) -> bool:
 def cascaded_tables(tables: Iterable[Table], version: Version) -> tuple[TableName, ...]:
     """Tables whose rows foreign keys change on the source without a word in its log.
 
-    They are told only by comparing: their contents must be verified or loaded again before the
-    cutover. Empty when the server logs such changes (MySQL from 9.6 on).
+    The target repeats it where the keys refer to tables of the migration (`silent.py`).
+    Empty when the server logs such changes (MySQL from 9.6 on).
     """
     if version.since(mysql=CASCADES_LOGGED):
         return ()
@@ -45,7 +45,6 @@ def cascaded_tables(tables: Iterable[Table], version: Version) -> tuple[TableNam
 
 def check_tables(
     session: Session,
-    version: Version,
     tables: Sequence[Table],
     grants: Grants,
     *,
@@ -68,7 +67,7 @@ def check_tables(
                 "migrate the tables behind it; it itself is loaded once",
             )
     if capture:
-        yield from _cascades(tables, version)
+        yield from _cascades(tables)
 
 
 def _engines(session: Session, tables: Sequence[Table]) -> dict[TableName, str]:
@@ -116,23 +115,33 @@ def _without_identity(table: Table, grants: Grants, *, capture: bool) -> Iterato
         )
 
 
-def _cascades(tables: Sequence[Table], version: Version) -> Iterator[Finding]:
-    silent = set(cascaded_tables(tables, version))
+def _cascades(tables: Sequence[Table]) -> Iterator[Finding]:
+    names = {table.name for table in tables}
     for table in tables:
-        if table.name not in silent:
-            continue
-        keys = ", ".join(
-            f"{key.name} (from {key.referenced})"
-            for key in table.foreign_keys
-            if {key.on_delete, key.on_update} & _ACTIONS
-        )
-        yield Finding(
-            "silent-cascade",
-            Severity.WARNING,
-            str(table.name),
-            f"its foreign keys change rows, and the log doesn't tell it before MySQL 9.6: {keys}. "
-            "What cascades while changes are followed stays as it was on the target until the "
-            "table is compared",
-            "let the table be validated and repaired before the cutover (validation with repair), "
-            "or do without deletes and key updates of the referenced rows until then",
-        )
+        silent = [key for key in table.foreign_keys if key.silent]
+        followed = [key for key in silent if key.referenced in names]
+        outside = [key for key in silent if key.referenced not in names]
+        if followed:
+            yield Finding(
+                "silent-cascade",
+                Severity.INFO,
+                str(table.name),
+                "its foreign keys change rows, and the log doesn't tell it before MySQL 9.6: "
+                f"{_from(followed)}. The target does the same when rows they refer to change. What "
+                "follows through several tables during the load has them loaded again once",
+            )
+        if outside:
+            yield Finding(
+                "silent-cascade",
+                Severity.WARNING,
+                str(table.name),
+                "foreign keys to tables that are not migrated change its rows, and the log doesn't "
+                f"tell it before MySQL 9.6: {_from(outside)}. What cascades while changes are "
+                "followed stays as it was on the target until the table is compared",
+                "migrate the referenced tables as well, or let the table be validated and repaired "
+                "before the cutover (validation with repair)",
+            )
+
+
+def _from(keys: Iterable[ForeignKey]) -> str:
+    return ", ".join(f"{key.name} (from {key.referenced})" for key in keys)

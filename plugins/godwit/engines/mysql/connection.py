@@ -285,7 +285,8 @@ class Connector:
             "host": c.host if c.host and not path else "localhost",
             "port": c.port or PORT,
             "user": c.login,
-            "password": c.password,
+            # The driver would take a text for latin1; the server's own programs send UTF-8.
+            "password": c.password.encode(),
             "database": c.database or None,
             "charset": "utf8mb4",
             "collation": "utf8mb4_bin",

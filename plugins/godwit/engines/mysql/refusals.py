@@ -35,6 +35,10 @@ _RIGHTS = frozenset({1044, 1045, 1142, 1143, 1227, 1290, 1370, 1396, 1410, 1698,
 _MISSING = frozenset({1049, 1051, 1054, 1091, 1109, 1146, 1176, 1932, 1964})
 
 _HINTS = (
+    (
+        frozenset({1153, 1301}),
+        "raise max_allowed_packet on the target, or switch local_infile on: no such limit there",
+    ),
     (_DATA, "compare the column's type on both sides; correct the target's column or the mapping"),
     (
         _CONSTRAINT,
@@ -45,6 +49,12 @@ _HINTS = (
     (_LIMIT, "make room or raise the limit on the server, then run the task again"),
     (_TRANSIENT, "run the task again when the rows or the table are free"),
     (_LOST, "run the task again when the server can be reached"),
+)
+#: A check constraint is violated: MySQL, MariaDB.
+_CHECKS = frozenset({3819, 4025})
+_JSON = (
+    "a document that the source takes for JSON is none to the target (a number beyond doubles, "
+    "half a surrogate, nested deeper than 100): the target's setting json: text makes no such check"
 )
 _ANYTHING = "run the task again; if it stays, look into the server's log"
 
@@ -94,6 +104,8 @@ class Refusal:
     @property
     def hint(self) -> str:
         """What to do, by the kind of number."""
+        if self.code in _CHECKS and (self.constraint or "").endswith("_json"):
+            return _JSON
         return next((hint for codes, hint in _HINTS if self.code in codes), _ANYTHING)
 
     @property

@@ -110,6 +110,11 @@ class Relations:
         """The captured tables."""
         return [m.source.name for m in self._mappings.values()]
 
+    def wanted(self, table: TableName) -> set[str]:
+        """The columns of a captured table that are read."""
+        mapping = self._mappings[self._key(table)]
+        return set(mapping.read_columns) | set(mapping.source.identity)
+
     def known(self, body: bytes) -> Plan | None:
         """The plan of a table map that has been seen before."""
         return self._plans.get(body)

@@ -1,4 +1,4 @@
-"""What the source's foreign keys do without its log telling it: found in the parents' row images."""
+"""What the source's foreign keys do untold by its log: found in the parents' row images."""
 
 from __future__ import annotations
 

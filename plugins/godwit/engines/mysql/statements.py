@@ -49,6 +49,13 @@ _AS_TEXT = (
 )
 
 
+#: What else than a column an ALTER drops or renames.
+_NO_COLUMNS = frozenset(
+    {"INDEX", "KEY", "PRIMARY", "FOREIGN", "CONSTRAINT", "CHECK", "PARTITION", "SYSTEM", "PERIOD"}
+    | {"TO", "AS"}
+)
+
+
 @dataclass(frozen=True)
 class Token:
     """A token: `name` may be an identifier (a word or a quoted name), `word` is a plain word."""
@@ -99,6 +106,7 @@ class Statements:
         tables: that are captured.
         folded: the server compares names of tables without case.
         plain: whether a table that is not captured is none but itself: no view, no triggers.
+        columns: that are wanted of a captured table.
     """
 
     def __init__(
@@ -107,10 +115,12 @@ class Statements:
         *,
         folded: bool = False,
         plain: Callable[[TableName], bool] = lambda _: True,
+        columns: Callable[[TableName], Collection[str]] = lambda _: (),
     ) -> None:
         self._fold: Callable[[str], str] = str.lower if folded else str
         self._tables = {self._key(t): t for t in tables}
         self._plain = plain
+        self._columns = columns
 
     def _key(self, name: TableName) -> tuple[str, str]:
         return self._fold(name.schema), self._fold(name.name)
@@ -225,7 +235,29 @@ class Statements:
                 new, _ = _name(found, q, table.schema)
                 if new is not None and self._key(new) != self._key(table):
                     return Meaning((ShapeChange(table, f"it was renamed to {new}"),))
+        if replaced := self._replaced(found, p, table):
+            return Meaning((ShapeChange(table, f"column {replaced} was renamed or dropped"),))
         return Meaning(altered=(table,))
+
+    def _replaced(self, found: list[Token], p: int, table: TableName) -> str:
+        """The wanted column that a definition takes away. Another one may have its name and type
+        afterwards, so that no row image shows that all rows have other values.
+        """
+        wanted = {name.lower() for name in self._columns(table)}
+        for i in range(p, len(found)):
+            if found[i].word not in {"DROP", "RENAME", "CHANGE"}:
+                continue
+            q = i + 1
+            while q < len(found) and found[q].word in {"COLUMN", "IF", "EXISTS"}:
+                q += 1
+            if q < len(found) and found[q].word in _NO_COLUMNS:
+                continue
+            name = found[q].name if q < len(found) else ""
+            after = found[q + 1].name if q + 1 < len(found) else ""
+            kept = found[i].word == "CHANGE" and after.lower() == name.lower()
+            if name.lower() in wanted and not kept:
+                return name
+        return ""
 
     def _exchanged(
         self, found: list[Token], p: int, pairs: list[tuple[str, str]], database: str

@@ -55,7 +55,10 @@ def open_stream(
         folded = bool(session.value("SELECT @@lower_case_table_names"))
     relations = Relations(connector, mappings, marks, format, folded=folded)
     statements = Statements(
-        relations.tables, folded=folded, plain=lambda table: _is_plain(connector, table)
+        relations.tables,
+        folded=folded,
+        plain=lambda table: _is_plain(connector, table),
+        columns=relations.wanted,
     )
     at = start.at or LogPoint(1, 4)
     transactions = Transactions(relations, statements, track_from(start), at)

@@ -92,7 +92,7 @@ def _text(form: str, column: FormColumn, name: str, zero_dates: str, *, own: boo
         return _utf8(f"TIME_FORMAT({name}, '%%H:%%i:%%s.%%f')")
     if shared == values.DURATION:
         return _utf8(_MICROSECONDS.format(c=name))
-    return _FLOAT.format(t=_utf8(f"{name} * 1e0"))
+    return _FLOAT.format(t=_utf8(f"CAST({name} * 1e0 AS CHAR(40))"))
 
 
 _PATTERNS = {
@@ -160,6 +160,7 @@ _MICROSECONDS = (
     "CAST(IF(LEFT(CAST({c} AS CHAR), 1) = '-', -1, 1) * (FLOOR(ABS(TIME_TO_SEC({c}))) * 1000000"
     " + MICROSECOND({c})) AS DECIMAL(20,0))"
 )
+#: Without a width MySQL 9 keeps room for a sign and a shorter exponent, and drops digits for it.
 #: Digits and exponent of the shortest text of a double; see `godwit.model.values`.
 _SIGN = "IF({t} LIKE '-%%', '-', '')"
 _MANTISSA = "TRIM(LEADING '-' FROM SUBSTRING_INDEX({t}, 'e', 1))"

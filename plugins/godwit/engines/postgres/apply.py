@@ -226,7 +226,9 @@ class PostgresApplier:
         except (ApplyError, psycopg.Error) as cause:
             if not careful:
                 raise
-            self._give_up(stage.table, cause)
+            for table in self._cascades.followers(stage.table):
+                if table not in out:
+                    self._give_up(table, cause)
 
     def _key_texts(self, parent: TableMapping, payload: Payload) -> pa.RecordBatch:
         """A cascade's columns, which bear source names, as text."""

@@ -36,6 +36,10 @@ class Cascades:
             for key in writer.mapping.source.foreign_keys:
                 self._children[key.referenced].append((writer.mapping, key))
 
+    def followers(self, parent: TableName) -> list[TableName]:
+        """The tables with foreign keys to this one."""
+        return list(dict.fromkeys(m.source.name for m, _ in self._children[parent]))
+
     def repeat(
         self,
         parent: TableMapping,
