@@ -480,8 +480,8 @@ def test_truncation_is_a_stage_of_its_own(table: MySqlDatabase) -> None:
 @pytest.mark.parametrize(
     ("alter", "description"),
     [
-        ("DROP v", "column v was dropped"),
-        ("RENAME COLUMN v TO w", "column v was dropped"),
+        ("DROP v", "column v was renamed or dropped"),
+        ("RENAME COLUMN v TO w", "column v was renamed or dropped"),
         ("MODIFY v varchar(20)", ""),
         ("MODIFY v int", "column v changed from varchar(40) to int"),
         ("MODIFY n smallint", "to smallint"),

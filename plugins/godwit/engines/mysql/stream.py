@@ -26,9 +26,11 @@ from godwit.protocols import Wanted
 SMALL_BYTES = 64 << 10
 GATHER_BYTES = 2 << 20
 GATHER = 0.03
-#: Seconds: a nap while nobody wants anything, waiting for data, between checkpoints while only
-#: transactions of other tables come, until silence is an error.
+#: Seconds: a nap while nobody wants anything, silence after which what was sent has been read,
+#: waiting for data after that, between checkpoints while only transactions of other tables come,
+#: until silence is an error.
 NAP = 0.002
+PAUSE = 0.005
 WAIT = 0.05
 TELL = 1.0
 SILENCE = 90.0
@@ -83,7 +85,7 @@ class Stream:
         self._wire, self._transactions = wire, transactions
         self._limit = batch_bytes
         self._taken = self._heard = self._told = time.monotonic()
-        self._flowing = False
+        self._flowing = self._fed = False
         #: The position of the last batch.
         self._at = transactions.position()
 
@@ -108,11 +110,12 @@ class Stream:
                 time.sleep(NAP)
                 return None
             return self._take() if work.complete else self._take_part()
-        events = self._wire.receive(NAP / 2 if work.complete else WAIT)
+        events = self._wire.receive(NAP / 2 if work.complete else PAUSE if self._fed else WAIT)
         now = time.monotonic()
         self._flowing = bool(events)
+        silent = self._fed and not events
         if events:
-            self._heard = now
+            self._heard, self._fed = now, True
             for event in events:
                 work.feed(event)
         elif now - self._heard > SILENCE:
@@ -123,8 +126,9 @@ class Stream:
             )
         if work.pending or work.complete:
             return None
-        if work.caught_up:
-            work.caught_up = False
+        if work.caught_up or silent:
+            # A server that is written to all the time sends no heartbeat.
+            work.caught_up = self._fed = False
             self._told = now
             return Idle(work.position())
         if want == Wanted.ANY and now - self._told > TELL:
