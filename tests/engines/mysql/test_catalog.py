@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from godwit.model.catalog import Check, ForeignKey, IndexPart, Key, TableName
@@ -97,7 +99,8 @@ def test_keys_indexes_and_foreign_keys(shop: MySqlDatabase) -> None:
     assert indexes["noted"].comment == "a note"
     assert client.identity == ("id",)
     assert bill.identity == ("id",)
-    assert set(bill.foreign_keys) == {
+    # Whether the log tells what they do depends on the server.
+    assert {replace(key, logged=True) for key in bill.foreign_keys} == {
         ForeignKey("of_client", ("client",), client.name, ("id",), on_delete="CASCADE"),
         ForeignKey("of_other", ("other",), client.name, ("id",), on_update="SET NULL"),
     }

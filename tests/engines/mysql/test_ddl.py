@@ -322,8 +322,9 @@ def test_a_foreign_table_is_made(mysql_target: MySqlDatabase) -> None:
     assert [k.columns for k in made.keys] == [("id",), ("email",)]
     assert {i.name for i in made.indexes} == {"by_name", "by_mail", "some"}
     assert [c.name for c in made.checks] == ["grown"]
-    assert table_of(mysql_target, "posts").foreign_keys == (
-        ForeignKey("author", ("author",), made.name, ("id",), on_delete="CASCADE"),
+    (author,) = table_of(mysql_target, "posts").foreign_keys
+    assert replace(author, logged=True) == ForeignKey(
+        "author", ("author",), made.name, ("id",), on_delete="CASCADE"
     )
     told = codes(plan)
     for code in (
