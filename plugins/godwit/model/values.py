@@ -44,6 +44,7 @@ over ASCII (or the UTF-8 text itself) that both engines compute in SQL:
   both zeros (not every engine can tell them apart); ``NaN``, ``Infinity``, ``-Infinity`` |
 | value:text | text, enum, set, json, uuid, array, opaque | the text itself; fixed-length text
   without trailing blanks |
+| value:stripped | the same, where U+0000 cannot be kept | the text without U+0000 |
 | value:set | set, array of text | labels in order, joined by commas |
 | value:binary | binary, geometry | lower-case hex |
 | value:bits | bit | ``0`` and ``1`` |
@@ -76,6 +77,7 @@ FAMILY = "value"
 NUMBER = "value:number"
 FLOAT = "value:float"
 TEXT = "value:text"
+STRIPPED = "value:stripped"
 SET = "value:set"
 BINARY = "value:binary"
 BITS = "value:bits"

@@ -24,7 +24,7 @@ _GEOMETRY = frozenset(
 _FORMS = {
     "decimal": (values.NUMBER,),
     "bit": (values.BITS, values.NUMBER),
-    "set": (values.SET, values.TEXT),
+    "set": (values.SET, values.TEXT, values.STRIPPED),
     "date": (values.DATE,),
     # A column without a zone may hold UTC by agreement.
     "datetime": (values.TIMESTAMP, values.INSTANT),
@@ -57,7 +57,7 @@ def forms(column: FormColumn) -> tuple[str, ...]:
     elif column.binary or column.type in _GEOMETRY:
         shared = (values.BINARY,)
     else:
-        shared = _FORMS.get(column.type, (values.TEXT,))
+        shared = _FORMS.get(column.type, (values.TEXT, values.STRIPPED))
     own = f"{FAMILY}:{shared[0].partition(':')[2]}"
     return (own, *shared)
 
@@ -80,6 +80,8 @@ def _text(form: str, column: FormColumn, name: str, zero_dates: str, *, own: boo
         return _number(column, name)
     if shared == values.BINARY:
         return _binary(column, name, own=own)
+    if shared == values.STRIPPED:
+        return _shortened(f"REPLACE(CONVERT({name} USING utf8mb4), '\\0', '')")
     if shared in {values.TEXT, values.SET}:
         return _shortened(f"CONVERT({name} USING utf8mb4)")
     if shared == values.BITS:

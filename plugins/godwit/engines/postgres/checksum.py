@@ -25,7 +25,7 @@ from godwit.engines.postgres.connection import Connector, Session
 from godwit.engines.postgres.value_forms import forms
 from godwit.errors import EndpointError
 from godwit.model.catalog import Table, TableName
-from godwit.model.values import FAMILY, family, folded, key_text, key_texts
+from godwit.model.values import FAMILY, TEXT, family, folded, key_text, key_texts
 from godwit.protocols import BucketSum, CompareSpec, KeyRange
 
 _FETCH = 5_000
@@ -81,6 +81,8 @@ class Checksum:
         if self._role == "target" and type_name == "jsonb" and name in table.by_name:
             # It keeps the meaning of another engine's document, not its text.
             return () if table.by_name[name].native != type_name else forms(type_name)
+        if self._role == "target" and self._connector.settings.get("nul_characters") == "strip":
+            return tuple(f for f in forms(type_name) if f != TEXT)
         return forms(type_name)
 
     def _shape(self, session: Session, table: TableName) -> hashing.Shape:

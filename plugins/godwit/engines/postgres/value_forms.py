@@ -34,7 +34,7 @@ def forms(type_name: str) -> tuple[str, ...]:
         return (values.FLOAT,)
     if bare in _BITS:
         return values.BITS, values.TEXT
-    return _FORMS.get(bare, (values.TEXT,))
+    return _FORMS.get(bare, (values.TEXT, values.STRIPPED))
 
 
 def rendered(form: str, column: sql.Composable, type_name: str, *, utf8: bool) -> sql.Composable:
@@ -43,7 +43,7 @@ def rendered(form: str, column: sql.Composable, type_name: str, *, utf8: bool) -
         return sql.SQL(_number(type_name)).format(column)
     if form == values.BINARY:
         return _binary(column, type_name)
-    if form in {values.TEXT, values.SET}:
+    if form in {values.TEXT, values.STRIPPED, values.SET}:
         template = "array_to_string({}, ',')" if form == values.SET else "{}::text"
         if type_name == "inet":
             # Its cast shows a mask that its output leaves out.
