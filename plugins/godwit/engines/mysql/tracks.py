@@ -38,6 +38,10 @@ class Track(Protocol):
         """The group is complete; `at` is behind it."""
         ...
 
+    def passed(self, at: LogPoint) -> None:
+        """Between groups: an event that belongs to none has been read, and ends at `at`."""
+        ...
+
     def hold(self, xid: bytes) -> None:
         """The group is complete and prepares that XA transaction."""
         ...
@@ -96,6 +100,10 @@ class FileTrack:
         """See `Track`."""
         self._at = max(self._at, at)
 
+    def passed(self, at: LogPoint) -> None:
+        """See `Track`. The end of the log may lie behind such an event."""
+        self.end(at)
+
     def hold(self, xid: bytes) -> None:
         """See `Track`."""
         self._held[xid] = self._begin
@@ -148,6 +156,9 @@ class GtidTrack:
         if self._name is not None:
             self._gtids.add(self._name.uuid, self._name.tag, self._name.number)
         self._at = at
+
+    def passed(self, at: LogPoint) -> None:
+        """See `Track`. Positions are told by names here."""
 
     def hold(self, xid: bytes) -> None:
         """See `Track`."""
@@ -219,6 +230,9 @@ class DomainTrack:
             if not self._start.contains(name.domain, name.number):
                 self._last[name.domain] = (name.server, name.number)
         self._at = at
+
+    def passed(self, at: LogPoint) -> None:
+        """See `Track`. Positions are told by names here."""
 
     def hold(self, xid: bytes) -> None:
         """See `Track`. `end` comes after it."""

@@ -138,6 +138,8 @@ class Transactions:
             self._cursor.advance(position)
         self._size = size
         self._dispatch(kind, event, moment, flags)
+        if not self._in_group:
+            self._track.passed(self._cursor.point())
 
     def _dispatch(self, kind: int, event: bytes, moment: int, flags: int) -> None:
         read = self._reads.get(kind)
