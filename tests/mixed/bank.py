@@ -99,7 +99,7 @@ class Application:
         try:
             with session(self._database, self._schema, autocommit=False) as connection:
                 cursor = connection.cursor()
-                while not self._stop.wait(0.04):
+                while not self._stop.wait(0.1):
                     self.rounds += 1
                     for query in ROUNDS:
                         cursor.execute(query, {"n": self.rounds})
