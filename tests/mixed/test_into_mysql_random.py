@@ -29,6 +29,9 @@ TABLES = {
 }
 COUNT = 300
 
+# Takes minutes on a busy machine: run with the matrix.
+pytestmark = pytest.mark.matrix
+
 
 class Life:
     """Several connections that change the source by one seed."""
