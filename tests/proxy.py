@@ -11,11 +11,15 @@ from collections.abc import Iterator
 
 class CuttingProxy:
     """Forwards to `port`; while `after` is set, a connection is cut once the server has sent that
-    many bytes through it. `cuts` counts; no more than `most` connections are cut.
+    many bytes through it (`both`: once either side has). `cuts` counts; no more than `most`
+    connections are cut.
     """
 
-    def __init__(self, port: int, *, after: int | None = None, most: int = 1_000_000) -> None:
+    def __init__(
+        self, port: int, *, after: int | None = None, most: int = 1_000_000, both: bool = False
+    ) -> None:
         self.cuts = 0
+        self._both = both
         self.after, self.most = after, most
         self._upstream = port
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -35,13 +39,16 @@ class CuttingProxy:
         sent = 0
         with client, contextlib.suppress(OSError):
             server = socket.create_connection(("127.0.0.1", self._upstream))
+            for end in (client, server):
+                # Or small packets wait for each other's acknowledgements.
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with server:
                 while not self._closed:
                     for ready in select.select([client, server], [], [], 0.5)[0]:
                         data = ready.recv(1 << 16)
                         if not data:
                             return
-                        if ready is server:
+                        if ready is server or self._both:
                             sent += len(data)
                             if (
                                 self.after is not None
@@ -58,8 +65,8 @@ class CuttingProxy:
 
 
 @contextlib.contextmanager
-def cutting(port: int, *, after: int, most: int) -> Iterator[CuttingProxy]:
-    proxy = CuttingProxy(port, after=after, most=most)
+def cutting(port: int, *, after: int, most: int, both: bool = False) -> Iterator[CuttingProxy]:
+    proxy = CuttingProxy(port, after=after, most=most, both=both)
     try:
         yield proxy
     finally:

@@ -8,6 +8,7 @@ Every error says what happened, where, why, and what to do::
     ├── ConversionError        an object the target refuses or cannot express
     ├── LoadError              a chunk that could not be loaded
     ├── CaptureError           the source's log cannot be read
+    │   ├── UntoldError        … because it does not say exactly what has changed
     │   └── CaptureLostError   … and what was in it is gone: tables must be loaded again
     ├── ApplyError             changes the target refuses
     ├── SchemaChangedError     a captured table changed its shape on the source
@@ -66,6 +67,12 @@ class CaptureError(GodwitError):
     """The source's log cannot be read just now."""
 
     retryable = True
+
+
+class UntoldError(CaptureError):
+    """The source's log does not say exactly what has changed, however often it is read."""
+
+    retryable = False
 
 
 class CaptureLostError(CaptureError):

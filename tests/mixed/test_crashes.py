@@ -71,12 +71,12 @@ def cut(bank: Banking, side: str) -> None:
     database = getattr(bank, side)
     port = int(database.conn_uri.rpartition(":")[2].partition("/")[0])
     variable = f"AIRFLOW_CONN_BANK_{side.upper()}"
-    with bank.writing(), cutting(port, after=150_000, most=4) as proxy:
+    with bank.writing(), cutting(port, after=150_000, most=4, both=True) as proxy:
         uri = database.conn_uri.replace(f":{port}/", f":{proxy.port}/")
         for _ in range(5):
             code, _, err = bank.caught_up(**{variable: uri})
             assert code in {0, 3, 4}, err
-        assert proxy.cuts or side == "target", "the proxy had nothing to cut"
+        assert proxy.cuts, "the proxy had nothing to cut"
     code, out, err = bank.caught_up()
     assert code == 0, out + err
     bank.assert_equal()
@@ -86,6 +86,5 @@ def test_connections_to_the_source_are_cut(bank: Banking) -> None:
     cut(bank, "source")
 
 
-@pytest.mark.parametrize("bank", ["mysql-postgres"], indirect=True)
 def test_connections_to_the_target_are_cut(bank: Banking) -> None:
     cut(bank, "target")

@@ -165,6 +165,7 @@ def test_random_floats_are_the_same_by_both_roads(
         "1e-45" if kind == "float" else "2.3e-308",
         "16777217",
         "0.1",
+        "1e22",
         "1e23",
     ]
     found = both_roads(

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pymysql
@@ -127,6 +128,12 @@ class Session(_Driver):  # type: ignore[misc]  # the driver has no types
                 2026, "the server offers no TLS, which the connection requires"
             )
         super()._request_authentication()
+
+    @cached_property
+    def loading(self) -> tuple[bool, int]:
+        """Whether the server takes LOAD DATA from here, and the bytes of its largest packet."""
+        row = self.row("SELECT @@GLOBAL.local_infile, @@max_allowed_packet")
+        return (bool(row[0]), int(row[1])) if row else (False, 1024)
 
     @property
     def encrypted(self) -> bool:

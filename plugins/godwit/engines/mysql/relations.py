@@ -14,7 +14,7 @@ from godwit.engines.mysql.layouts import Field
 from godwit.engines.mysql.read import character_sets
 from godwit.engines.mysql.silent import Silent, changed_keys, silent_of
 from godwit.engines.mysql.table_maps import MapColumn, TableMap, label_texts, table_map
-from godwit.errors import CaptureError, EndpointError
+from godwit.errors import CaptureError, EndpointError, UntoldError
 from godwit.model.catalog import Column, Table, TableName
 from godwit.model.changes import Format, ShapeChange
 from godwit.model.datatypes import DataType, Kind
@@ -58,12 +58,12 @@ class Plan:
         """Make sure that images with these bitmaps are complete.
 
         Raises:
-            CaptureError: they are not.
+            UntoldError: they are not.
         """
         assert self.decoder is not None
         lacking = self.decoder.missing(before) or self.decoder.missing(after)
         if lacking:
-            raise CaptureError(
+            raise UntoldError(
                 "a change in the binary log does not tell the whole row",
                 where=f"{self.table}, columns {', '.join(lacking)}",
                 why="a session has set binlog_row_image to something else than FULL",
@@ -137,7 +137,8 @@ class Relations:
                 return plan, None
         except (CaptureError, EndpointError) as cause:
             where = f"{table}, {cause.where}" if cause.where else str(table)
-            raise CaptureError(cause.what, where=where, why=cause.why, hint=cause.hint) from None
+            kind = UntoldError if isinstance(cause, UntoldError) else CaptureError
+            raise kind(cause.what, where=where, why=cause.why, hint=cause.hint) from None
         self.give_up(table)
         self._plans[body] = IGNORED
         return IGNORED, ShapeChange(table, difference)
@@ -184,7 +185,7 @@ class Relations:
             fields,
             native=self._native,
             zero_dates=str(self._connector.settings.get("zero_dates") or "sentinel"),
-            error=CaptureError,
+            error=UntoldError,
         )
         columns = tuple(c.name for c in table.stored_columns if c.name in wanted)
         mark = self._marks.get(self._key(table.name))
@@ -237,7 +238,7 @@ class Relations:
                 self._charset_names = character_sets(session)
         name = self._charset_names.get(told.collation)
         if name is None:
-            raise CaptureError(
+            raise UntoldError(
                 f"the collation number {told.collation} is not known to the source",
                 hint="upgrade Godwit, or alter the column to another collation",
             )

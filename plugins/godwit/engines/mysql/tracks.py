@@ -14,7 +14,7 @@ from godwit.engines.mysql.gtid import (
     LogPoint,
     LogPosition,
 )
-from godwit.errors import CaptureError
+from godwit.errors import UntoldError
 
 GroupName = events.Gtid | events.MariaGtid | None
 
@@ -129,7 +129,7 @@ class GtidTrack:
     def begin(self, name: GroupName, at: LogPoint) -> None:
         """See `Track`."""
         if not isinstance(name, events.Gtid):
-            raise CaptureError(
+            raise UntoldError(
                 "the binary log holds a transaction without a GTID",
                 where=f"{at}",
                 why="gtid_mode was switched off, or the position cannot tell such a transaction",
@@ -191,14 +191,14 @@ class DomainTrack:
     def begin(self, name: GroupName, at: LogPoint) -> None:
         """See `Track`."""
         if not isinstance(name, events.MariaGtid):
-            raise CaptureError(
+            raise UntoldError(
                 "the binary log holds a transaction without a GTID",
                 where=f"{at}",
                 hint="set the endpoint setting positions to file and load the tables again",
             )
         last = self._read.get(name.domain)
         if last is not None and last[1] >= name.number:
-            raise CaptureError(
+            raise UntoldError(
                 f"GTID {name.domain}-{name.server}-{name.number} comes after"
                 f" {name.domain}-{last[0]}-{last[1]}",
                 where=f"{at}",

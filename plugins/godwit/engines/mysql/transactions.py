@@ -12,7 +12,7 @@ from godwit.engines.mysql.relations import IGNORED, Plan, Relations
 from godwit.engines.mysql.statements import Statements
 from godwit.engines.mysql.tracks import Cursor, GroupName, Track
 from godwit.engines.mysql.xa import HELD_BYTES, Held, images_bytes, parse_statement, too_many
-from godwit.errors import CaptureError, CaptureLostError
+from godwit.errors import CaptureLostError, UntoldError
 from godwit.model.changes import ShapeChange
 
 #: What a transaction with savepoints may hold in memory before it is handed over in parts.
@@ -117,7 +117,7 @@ class Transactions:
         """Take the next event in.
 
         Raises:
-            CaptureError: it cannot be told what it means, or it tells too little.
+            UntoldError: it cannot be told what it means, or it tells too little.
         """
         moment, kind, _, size, position, flags = e.header(event)
         if kind in (e.HEARTBEAT, e.HEARTBEAT_V2):
@@ -146,7 +146,7 @@ class Transactions:
         if read is not None:
             read(event, moment)
         elif kind not in e.QUIET and not flags & e.IS_IGNORABLE:
-            raise CaptureError(
+            raise UntoldError(
                 f"the binary log holds an event that is not known (type {kind})",
                 where=str(self._cursor.point()),
                 why="the server is newer than this version of Godwit, or uses a feature it lacks",
@@ -210,7 +210,7 @@ class Transactions:
     def _undo(self, since: int) -> None:
         """Take changes back; that a table has another shape stays true."""
         if self._handed:
-            raise CaptureError(
+            raise UntoldError(
                 "a transaction was taken back after a part of it was handed over",
                 where=str(self._cursor.point()),
                 why="it is larger than one batch",
@@ -265,7 +265,7 @@ class Transactions:
         plan = self._maps.get(int.from_bytes(event[e.HEADER : e.HEADER + 6], "little"))
         if plan is IGNORED or (self._skipping and not self._xa):
             return
-        raise CaptureError(
+        raise UntoldError(
             "a change in the binary log does not tell the whole row",
             where=str(plan.table if plan else self._cursor.point()),
             why="a session has set binlog_row_value_options to PARTIAL_JSON",

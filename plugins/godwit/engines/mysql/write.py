@@ -92,15 +92,15 @@ def load_rows(
     blocks = _Encoded(batches, encoder)
     if not blocks.begin():
         return 0, 0
-    local, limit = session.row("SELECT @@GLOBAL.local_infile, @@max_allowed_packet") or (0, 1024)
+    local, limit = session.loading
     if local:
         statement = _LOAD.format(table=quoted(*table), fields=encoder.fields)
-        stored = local_infile.load_data(session, statement, blocks.lines(), int(limit))
+        stored = local_infile.load_data(session, statement, blocks.lines(), limit)
         local_infile.check_stored(session, stored, blocks.rows, encoder.expected_warnings)
         return blocks.rows, blocks.size
     names = ", ".join(quoted(column.name) for column in encoder.columns)
     head = f"INSERT INTO {quoted(*table)} ({names}) VALUES "
-    for stored, sent in local_infile.insert_rows(session, head, blocks.values(), int(limit)):
+    for stored, sent in local_infile.insert_rows(session, head, blocks.values(), limit):
         local_infile.check_stored(session, stored, sent)
     return blocks.rows, blocks.size
 

@@ -84,6 +84,8 @@ _CLOCK = "to_char({0}, 'HH24:MI:SS.US')"
 _DAY = "split_part({0}::text, ' ', 1)"
 _ERA = "CASE WHEN {0} < '0001-01-01' THEN ' BC' ELSE '' END"
 _MOMENT = f"CASE WHEN isfinite({{0}}) THEN {_DAY} || ' ' || {_CLOCK} || {_ERA} ELSE {{0}}::text END"
+#: Two texts may be the shortest of a number that lies halfway (1e23): this server then shows the
+#: longer one, others the shorter, which `numeric` makes with its 15 digits.
 _TEMPLATES = {
     values.BITS: "{0}::text",
     values.DATE: "{0}::text",
@@ -102,7 +104,10 @@ _TEMPLATES = {
  FROM (SELECT t, m, replace(m, '.', '') AS d, e FROM
    (SELECT t, ltrim(split_part(t, 'e', 1), '-') AS m,
      coalesce(nullif(split_part(t, 'e', 2), ''), '0')::numeric AS e FROM
-     (SELECT {0}::double precision::text AS t) AS f0) AS f1) AS f2)""".replace("%%", "%"),
+     (SELECT CASE WHEN t LIKE '%%N%%' OR t LIKE '%%I%%' OR length(t) < 17 THEN t
+        WHEN x::numeric::double precision = x THEN x::numeric::text ELSE t END AS t FROM
+       (SELECT x, x::text AS t FROM (SELECT {0}::double precision AS x) AS f00) AS f01
+     ) AS f0) AS f1) AS f2)""".replace("%%", "%"),
 }
 
 
