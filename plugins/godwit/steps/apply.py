@@ -196,8 +196,10 @@ class Session:
             )
         start = self.source.parse_position(progress.checkpoint)
         self.position, self._settled, self._stop_at = start, progress.settled, progress.stop_at
-        if self._reached(start) and not self._beyond(start):
+        if self._stops(start) or (start == self.until):
             return "reached"
+        # A checkpoint beyond the source's end may mean that its log was begun anew: the stream knows,
+        # so it is opened although there is nothing to wait for.
         out = self.control.suspended()
         mappings = [m for m in self.mappings if m.source.name not in out]
         marks = {
@@ -363,17 +365,13 @@ class Session:
     def _reached(self, position: Position | None) -> bool:
         if position is None:
             return False
-        if self.until is not None and position.includes(self.until):
-            return True
+        return self._stops(position) or (self.until is not None and position.includes(self.until))
+
+    def _stops(self, position: Position) -> bool:
+        """The cutover's position has been reached."""
         return self._stop_at is not None and position.includes(
             self.source.parse_position(self._stop_at)
         )
-
-    def _beyond(self, start: Position) -> bool:
-        """The checkpoint lies after the source's end. Its log may have been begun anew: the stream
-        knows, so it is opened although there is nothing to wait for.
-        """
-        return self.until is not None and not self.until.includes(start)
 
     def _tell(self, now: float, *, final: bool = False) -> None:
         if not final and now - self._reported < REPORT:

@@ -50,11 +50,6 @@ class TableSql:
             self.number += "_"
         self._t, self._s = quoted(*table), quoted(*self.stage)
 
-    @property
-    def stage_columns(self) -> tuple[str, ...]:
-        """Columns of the stage in order."""
-        return (*self.columns, self.number) if self.numbered else self.columns
-
     def _list(self, names: Sequence[str], prefix: str = "") -> str:
         return ", ".join((f"{prefix}." if prefix else "") + quoted(n) for n in names)
 
@@ -103,11 +98,6 @@ class TableSql:
     def empty_stage(self) -> str:
         """For another use; inside a transaction TRUNCATE would commit it."""
         return f"DELETE FROM {self._s}"
-
-    @cached_property
-    def truncate_stage(self) -> str:
-        """The same between transactions."""
-        return f"TRUNCATE TABLE {self._s}"
 
     # -- rows with an identity
 

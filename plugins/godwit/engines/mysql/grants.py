@@ -40,13 +40,6 @@ class Grants:
             for pattern, table, privileges in self.held
         )
 
-    def on_table(self, database: str, name: str, privilege: str) -> bool:
-        """Whether it is held on the table."""
-        return self.on_database(database, privilege) or any(
-            (pattern, table) == (database, name) and ({_ALL, privilege} & privileges)
-            for pattern, table, privileges in self.held
-        )
-
 
 def read_grants(session: Session) -> Grants:
     """The privileges of the session's account, those of its active roles included."""
