@@ -196,10 +196,10 @@ class Session:
             )
         start = self.source.parse_position(progress.checkpoint)
         self.position, self._settled, self._stop_at = start, progress.settled, progress.stop_at
-        if self._stops(start) or (start == self.until):
+        if self._stops(start) or start == self.until:
             return "reached"
-        # A checkpoint beyond the source's end may mean that its log was begun anew: the stream knows,
-        # so it is opened although there is nothing to wait for.
+        # A checkpoint beyond the source's end may mean that its log was begun anew. The stream
+        # knows, so it is opened although there is nothing to wait for.
         out = self.control.suspended()
         mappings = [m for m in self.mappings if m.source.name not in out]
         marks = {
