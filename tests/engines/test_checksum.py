@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from psycopg import sql
 
 from godwit.engines.postgres.catalog import read_catalog
 from godwit.engines.postgres.checksum import Checksum
 from godwit.engines.postgres.connection import Connector
+from godwit.engines.postgres.value_forms import rendered
 from godwit.errors import EndpointError
+from godwit.model import values
 from godwit.model.catalog import Table, TableName
 from godwit.model.endpoint import connection_from_text
 from godwit.model.mapping import ColumnMapping, Condition, RowFilter, TableMapping
@@ -336,3 +339,26 @@ def test_keys_of_an_extension_type_use_its_own_equality(
     assert here.hashes_of(spec, ['["a"]', '["b"]']) == {
         json.dumps(json.loads(key)): value for key, value in rows.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("1e23", "1e24"),
+        ("1e22", "1e23"),
+        ("-0", "0"),
+        ("0.1", "1e0"),
+        ("-1234.5", "-12345e4"),
+        ("1.7976931348623157e308", "17976931348623157e309"),
+        ("-2.2250738585072014e-308", "-22250738585072014e-307"),
+        ("5e-324", "5e-323"),
+        ("NaN", "NaN"),
+        ("-Infinity", "-Infinity"),
+    ],
+)
+def test_canonical_text_of_floats(source_db: Database, number: str, shown: str) -> None:
+    form = rendered(values.FLOAT, sql.SQL("f"), "double precision", utf8=True)
+    with source_db.connect() as session:
+        query = sql.SQL("SELECT {} FROM (SELECT {}::float8 AS f) AS t")
+        row = session.execute(query.format(form, sql.Literal(number))).fetchone()
+    assert row == (shown,)

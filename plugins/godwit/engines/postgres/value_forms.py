@@ -105,6 +105,8 @@ _TEMPLATES = {
    (SELECT t, ltrim(split_part(t, 'e', 1), '-') AS m,
      coalesce(nullif(split_part(t, 'e', 2), ''), '0')::numeric AS e FROM
      (SELECT CASE WHEN t LIKE '%%N%%' OR t LIKE '%%I%%' OR length(t) < 17 THEN t
+        -- Rounded to so few digits the very largest numbers are none any more.
+        WHEN abs(x) NOT BETWEEN 1e-300 AND 1e300 THEN t
         WHEN x::numeric::double precision = x THEN x::numeric::text ELSE t END AS t FROM
        (SELECT x, x::text AS t FROM (SELECT {0}::double precision AS x) AS f00) AS f01
      ) AS f0) AS f1) AS f2)""".replace("%%", "%"),
