@@ -95,6 +95,10 @@ def _chunk(data: Mapping[str, Any]) -> str:
 
 
 def _session(data: Mapping[str, Any]) -> str:
+    if "error" in data:
+        wait = float(data.get("seconds", 0))
+        return f"{data.get('mode', 'session')} in {wait:g} s: {data['error']}"
+
     def ms(name: str) -> str:
         value = data.get(name)
         return "-" if value is None else f"{float(value) * 1000:,.0f} ms"
