@@ -20,7 +20,7 @@ setup: ## make .venv with every locked package (the commands below do it by them
 mariadb: setup
 	@scripts/fetch-mysql.sh mariadb-10.11
 
-demo: setup $(if $(findstring mysql,$(PAIR)),mariadb) ## a live migration, watched in Airflow's UI (PAIR=mysql-postgres; EXIT=1: end with the verdict)
+demo: setup $(if $(findstring mysql,$(PAIR)),mariadb) ## a live migration, watched in Airflow's UI (PAIR=mysql-postgres …: see README; EXIT=1: end with the verdict)
 	@exec $(python) -m include.demo.run $(if $(PAIR),--pair $(PAIR)) $(if $(filter-out 0,$(EXIT)),--exit)
 
 test: mariadb ## all tests, against real servers (ARGS="-k slot" passes options to pytest)

@@ -17,7 +17,7 @@ from pymysql.cursors import SSCursor
 from include.demo.mysql_servers import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from include.demo.mysql_servers import MySqlServer
     from include.demo.servers import PostgresServer
@@ -33,13 +33,12 @@ WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'p') AND NOT c.relispartition O
 _SUM = """
 SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) FROM {} t"""
 _COLUMNS = """
-SELECT a.attname, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attname COLLATE "C" """
+SELECT attname FROM pg_attribute
+WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
 _MYSQL_COLUMNS = """
 SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, NUMERIC_PRECISION FROM information_schema.COLUMNS
 JOIN information_schema.TABLES USING (TABLE_SCHEMA, TABLE_NAME)
-WHERE TABLE_SCHEMA = %s AND TABLE_TYPE = 'BASE TABLE' ORDER BY TABLE_NAME, BINARY COLUMN_NAME"""
+WHERE TABLE_SCHEMA = %s AND TABLE_TYPE = 'BASE TABLE' ORDER BY TABLE_NAME, ORDINAL_POSITION"""
 _MASK = 2**64 - 1
 _BATCH = 2000
 #: What a zero date becomes, see the setting `zero_dates`.
@@ -57,23 +56,45 @@ def summed_by_postgres(server: PostgresServer, database: str, schemas: Sequence[
     return found
 
 
-def postgres_contents(server: PostgresServer, database: str, schemas: Sequence[str]) -> Contents:
-    """The rows in the form that `mysql_contents` has, summed up here."""
+def postgres_contents(
+    server: PostgresServer,
+    database: str,
+    schemas: Sequence[str],
+    without: Collection[str] = (),
+) -> Contents:
+    """The rows in the form that `mysql_contents` has, summed up here.
+
+    `without`: ``schema.table`` or ``schema.table.column`` that are not looked at.
+    """
     found = {}
     with psycopg.connect(server.url(database)) as connection:
         connection.execute(
             "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = postgres"
         )
         for schema, table in connection.execute(_TABLES, [list(schemas)]).fetchall():
+            full = f"{schema}.{table}"
+            if full in without:
+                continue
             name = sql.Identifier(schema, table)
-            columns = connection.execute(_COLUMNS, [name.as_string(connection)]).fetchall()
-            shown = [sql.SQL("{}::text").format(sql.Identifier(column)) for column, _ in columns]
+            there = connection.execute(_COLUMNS, [name.as_string(connection)]).fetchall()
+            columns = [sql.Identifier(one) for (one,) in there if f"{full}.{one}" not in without]
+            forms = _postgres_forms(connection, name, columns)
+            shown = sql.SQL(", ").join(sql.SQL("{}::text").format(column) for column in columns)
             with connection.cursor(name="rows") as cursor:
                 cursor.itersize = _BATCH
-                cursor.execute(sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(shown), name))
-                forms = [_POSTGRES_FORMS.get(kind) for _, kind in columns]
-                found[f"{schema}.{table}"] = _sum(cursor, forms)
+                cursor.execute(sql.SQL("SELECT {} FROM {}").format(shown, name))
+                found[full] = _sum(cursor, forms)
     return found
+
+
+def _postgres_forms(
+    connection: psycopg.Connection[Any], table: sql.Identifier, columns: Sequence[sql.Identifier]
+) -> list[Form | None]:
+    listed = sql.SQL(", ").join(columns)
+    # A result tells what a domain is made of.
+    empty = connection.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(listed, table))
+    kinds = [connection.adapters.types.get(c.type_code) for c in empty.description or ()]
+    return [_POSTGRES_FORMS.get(kind.name) if kind else None for kind in kinds]
 
 
 def mysql_contents(server: MySqlServer, schemas: Sequence[str]) -> Contents:
@@ -136,15 +157,21 @@ def _zoned(value: str) -> str:
 
 
 def _single(value: str) -> str:
-    return repr(struct.unpack("f", struct.pack("f", float(value)))[0])
+    return _double(struct.unpack("f", struct.pack("f", float(value)))[0])
 
 
 def _double(value: str) -> str:
-    return repr(float(value))
+    # Not every engine tells the two zeros apart.
+    return repr(float(value) + 0.0)
 
 
 def _number(value: str) -> str:
     return str(int(value))
+
+
+def _address(value: str) -> str:
+    """Without the length of a prefix that is the whole address."""
+    return value.removesuffix("/128" if ":" in value else "/32")
 
 
 def _unpadded(value: str) -> str:
@@ -164,6 +191,7 @@ _MYSQL_FORMS: dict[str, Form] = {
     "char": _unpadded,
 }
 _POSTGRES_FORMS: dict[str, Form] = {
+    "bool": lambda value: str(int(value == "true")),
     "timestamp": _trimmed,
     "timestamptz": _zoned,
     "time": _trimmed,
@@ -172,5 +200,6 @@ _POSTGRES_FORMS: dict[str, Form] = {
     "float4": _single,
     "float8": _double,
     "bpchar": _unpadded,
+    "inet": _address,
     "bytea": lambda value: value.removeprefix("\\x"),
 }

@@ -14,6 +14,8 @@ import psycopg
 from psycopg import sql
 
 PARTS = ("shop.sql", "shop_rows.sql", "shop_objects.sql")
+#: Takes away the values that only PostgreSQL can hold.
+WITHIN = "shop_within.sql"
 SCHEMAS = ("public", "crm")
 # Partitioned parents count their leaves' rows, so leaves are left out.
 _TABLES = """
@@ -40,17 +42,18 @@ class ShopLoad:
         return sum(self.rows.values())
 
 
-def load_shop(url: str, scale: float = 1.0) -> ShopLoad:
+def load_shop(url: str, scale: float = 1.0, *, within: bool = False) -> ShopLoad:
     """Create the shop in the empty database at ``url``.
 
-    ``scale`` multiplies the row counts of the big tables. All of it is one transaction: a failure
-    leaves the database as it was and raises ``psycopg.Error``. Statistics are gathered
-    at the end, so that a planner sees true row counts.
+    ``scale`` multiplies the row counts of the big tables; ``within`` keeps every value within what
+    other engines can hold, also those that are written later. All of it is one transaction: a
+    failure leaves the database as it was and raises ``psycopg.Error``. Statistics are gathered at
+    the end, so that a planner sees true row counts.
     """
     began = time.perf_counter()
     with psycopg.connect(url) as connection:
         connection.execute("SELECT set_config('shop.scale', %s, false)", [str(scale)])
-        for part in PARTS:
+        for part in (*PARTS, WITHIN) if within else PARTS:
             connection.execute((Path(__file__).parent / part).read_bytes())
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")

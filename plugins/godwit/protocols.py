@@ -335,7 +335,12 @@ class Source(Comparable, Protocol):
         *,
         batch_bytes: int,
     ) -> ChangeStream:
-        """Stream changes after `start`. `marks`: states that loaded chunks have already seen.
+        """Stream changes after `start`. `marks`: states that loaded chunks have already seen; how
+        a table looked before its mark does not matter.
+
+        A batch ends where a captured table is found to have another shape (`ShapeChange.clean`),
+        unless its transaction was begun already and is larger than a batch. If the stream is read
+        on, the table is left out.
 
         Raises:
             CaptureLostError: the log no longer reaches back to `start`, or the capture is gone or
@@ -466,6 +471,10 @@ class Control(Protocol):
         """The stored plan."""
         ...
 
+    def replan(self, bundles: Sequence[Bundle]) -> None:
+        """Store another plan in place of the one there is: a table has another shape now."""
+        ...
+
     def loaded(self) -> dict[str, LoadedChunk]:
         """The chunk ledger by chunk id."""
         ...
@@ -558,6 +567,9 @@ class ErrorPolicy:
     table: str = "SUSPEND_TABLE"
     #: A TRUNCATE on the source: ``repeat``, ``ignore`` (rows stay), ``refuse`` (the run stops).
     truncation: str = "repeat"
+    #: A table altered on the source: ``repeat`` (the target's is altered as well; the table is out
+    #: only until that is done), ``refuse`` (as `table` has it).
+    alteration: str = "repeat"
 
 
 @dataclass(frozen=True)
@@ -695,6 +707,32 @@ class Target(Comparable, Protocol):
 
         Raises:
             LoadError: DO_NOTHING and the table has rows that aren't ours.
+        """
+        ...
+
+    def alter(
+        self,
+        catalog: Catalog,
+        before: TableMapping,
+        now: TableMapping,
+        renamed: Mapping[str, str],
+        *,
+        empty: bool,
+    ) -> None:
+        """Make the target's table of `before` that of `now`: columns are added (old rows get their
+        default), dropped, renamed and retyped. What is there already stays as it is: repeatable.
+
+        Args:
+            catalog: of the source, with the table as it is now.
+            before: the mapping that the table was made for.
+            now: the same table's mapping from now on.
+            renamed: source columns that have another name now, old to new.
+            empty: the rows are going to be loaded again, so they need not be kept.
+
+        Raises:
+            ConversionError: it cannot be altered like this (key columns that change, a type or a
+                default that cannot be expressed, refused by the server). The table may be altered
+                in part.
         """
         ...
 

@@ -38,7 +38,7 @@ ROUNDS = [
     f" '{AT}' FROM account WHERE id < 20",
     "UPDATE account SET owner = CONCAT(owner, '~') WHERE MOD(id, 150) = MOD(%(n)s, 150)",
     "DELETE FROM account WHERE id = 2 + MOD(%(n)s, 390)",
-    "INSERT INTO account SELECT 2 + MOD(%(n)s, 390), CONCAT('again ', %(n)s), 0, note FROM account"
+    "INSERT INTO account (id, owner, balance, note) SELECT 2 + MOD(%(n)s, 390), CONCAT('again ', %(n)s), 0, note FROM account"
     " WHERE id = 1",
     "UPDATE account SET id = 1000 + %(n)s WHERE id = 3 + MOD(%(n)s, 380)",
     "INSERT INTO event VALUES (MOD(%(n)s, 5), 'paid'), (MOD(%(n)s, 5), 'paid')",

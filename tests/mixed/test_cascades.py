@@ -287,11 +287,17 @@ def test_a_parent_read_after_its_children(
     assert_equal(source, target)
 
 
-def test_a_foreign_key_that_comes_or_goes_takes_its_table_out(
-    ends: tuple[MySqlDatabase, AnyDatabase],
+KEPT_OUT = {"ChangeProcessingDdlHandlingPolicy": {"HandleSourceTableAltered": False}}
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_a_foreign_key_that_comes_or_goes(
+    ends: tuple[MySqlDatabase, AnyDatabase], followed: bool
 ) -> None:
+    """Its table is loaded again, or taken out."""
     source, target = ends
-    loaded(source, target, tables=included(source))
+    changed = {} if followed else {"task_settings": KEPT_OUT}
+    loaded(source, target, tables=included(source), **changed)
     name = source.fetch(
         "SELECT CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE"
         " CONSTRAINT_SCHEMA = %s AND TABLE_NAME = 'invoice'",
@@ -303,9 +309,22 @@ def test_a_foreign_key_that_comes_or_goes_takes_its_table_out(
         " ON DELETE CASCADE"
     )
     source.execute("ALTER TABLE team ADD INDEX (code, leader)")
-    with moving(source, target, tables=included(source)) as migrator:
+    with moving(source, target, tables=included(source), **changed) as migrator:
         migrator.follow(migrator.source.position())
         out = {table.name: reason for table, reason in migrator.control.suspended().items()}
+        if followed:
+            together(
+                source,
+                "INSERT INTO leader (id) VALUES (77)",
+                "UPDATE customer SET boss = 77 WHERE id = 12",
+                "DELETE FROM leader WHERE id = 77",
+            )
+            migrator.follow(migrator.source.position())
+    if followed:
+        assert out == {}
+        assert source.fetch("SELECT COUNT(*) FROM customer WHERE id = 12") == [(0,)]
+        assert_equal(source, target)
+        return
     assert set(out) == {"customer", "invoice"}
     assert "foreign key" in out["customer"]
     assert "was dropped" in out["invoice"]

@@ -411,3 +411,28 @@ def test_types_of_mysql_itself(mysql97: MySqlServer, target_db: Database, number
     kind, values, expected = cases[number]
     with mysql97.create_database() as source:
         assert both_roads(source, target_db, kind, values) == expected
+
+
+def test_geometries_with_their_systems_of_reference(
+    mysql_source: MySqlDatabase, target_db: Database
+) -> None:
+    """Well-known bytes, extended by the number of the system where there is one; empty ones as well."""
+    shapes = {
+        "POINT(1 2)": 0, "POINT(-0.5 1e300)": 3857, "LINESTRING(0 0,1 1,2 0)": 4326,
+        "POLYGON((0 0,4 0,4 4,0 4,0 0),(1 1,2 1,2 2,1 2,1 1))": 0, "MULTIPOINT(0 0,1 1)": 4326,
+        "MULTILINESTRING((0 0,1 1),(2 2,3 3))": 0, "MULTIPOLYGON(((0 0,1 0,1 1,0 0)))": 0,
+        "GEOMETRYCOLLECTION(POINT(1 1),LINESTRING(0 0,1 1))": 0, "GEOMETRYCOLLECTION EMPTY": 0,
+    }  # fmt: skip
+    made = [f"ST_GeomFromText('{text}', {system})" for text, system in shapes.items()]
+    found = both_roads(mysql_source, target_db, "geometry", [*made, "NULL"])
+    shown = mysql_source.fetch(
+        f"SELECT HEX(ST_AsWKB(v)), ST_SRID(v) FROM t WHERE id < {AGAIN} ORDER BY id"
+    )
+    assert found.pop() is None
+    for text, (plain, system) in zip(found, shown, strict=False):
+        # The order of bytes, the kind with the mark of a system, the system, the shape.
+        mark = (0x2000_0000).to_bytes(4, "little") if system else bytes(4)
+        kind = bytes(a | b for a, b in zip(bytes.fromhex(plain[2:10]), mark, strict=True))
+        extra = system.to_bytes(4, "little") if system else b""
+        expected = bytes.fromhex(plain[:2]) + kind + extra + bytes.fromhex(plain[10:])
+        assert text == "\\x" + expected.hex()

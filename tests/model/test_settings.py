@@ -132,6 +132,7 @@ def test_a_document_as_dms_returns_it() -> None:
         "delete": "IGNORE_RECORD",
         "table": "SUSPEND_TABLE",
         "truncation": "repeat",
+        "alteration": "repeat",
     }
     assert not settings.validation.enabled
     assert settings.validation.rows_per_range is None

@@ -148,5 +148,6 @@ def test_a_login_that_can_only_read(sides: tuple[Side, Side]) -> None:
 
 def test_every_script_is_tried() -> None:
     text = (ROOT / "tests" / "project" / "test_privileges.py").read_text(encoding="utf-8")
-    assert len(SCRIPTS) == 8
-    assert not [name for name in SCRIPTS if f'"{name}"' not in text]
+    ours = [name for name in SCRIPTS if not name.startswith(("mysql-", "mariadb-"))]
+    assert len(ours) == 8
+    assert not [name for name in ours if f'"{name}"' not in text]

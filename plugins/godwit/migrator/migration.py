@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from godwit.errors import (
     StoppedError,
 )
 from godwit.migrator import assessment, reloading, standing
+from godwit.migrator.altering import rules
 from godwit.migrator.beside import followed
 from godwit.migrator.opened import OpenMigration
 from godwit.migrator.outcome import Instance
@@ -193,20 +195,25 @@ class Migrator(OpenMigration):
     # -- the rows
 
     def load(self, bundle: Bundle) -> list[LoadedChunk]:
-        """Load the chunks of a bundle that the ledger does not have yet; returns all its lines."""
+        """Load the chunks of a bundle that the ledger does not have yet; returns all its lines.
+        Chunks that have been planned anew, as their table was altered, are left out.
+        """
         self.check_stop()
-        if self.control.plan() is None:
+        plan = self.control.plan()
+        if plan is None:
             raise FencedError(
                 "the plan of this migration is gone",
                 where=f"{self.name}, bundle {bundle.label}",
                 why="the migration was cleaned up while this task was waiting",
                 hint="nothing, unless it was not meant: then start the migration again",
             )
+        planned = {c.id for b in plan for c in b.chunks}
+        chunks = tuple(c for c in bundle.chunks if c.id in planned)
         return load.load_bundle(
             self.source,
             self.target,
             self.control,
-            bundle,
+            replace(bundle, chunks=chunks),
             self.mappings,
             report=self.reporter,
             stop=self.asked_to_stop,
@@ -307,6 +314,7 @@ class Migrator(OpenMigration):
         self.phase("finish_schema")
         if not self.loads:
             return SchemaReport(())
+        self.refresh()
         report = schema.finish(
             self.target,
             self.schema_plan(),
@@ -347,6 +355,7 @@ class Migrator(OpenMigration):
             stop=lambda: own() or self.asked_to_stop(),
             batch_bytes=min(batch_bytes, self.definition.batch_bytes),
             streams=self.definition.streams,
+            rules=rules(self),
             until=until,
         ).run()
 
@@ -377,6 +386,7 @@ class Migrator(OpenMigration):
             drain: when nobody applies changes, do so as long as it takes.
         """
         self.phase("validate")
+        self.refresh()
         settings = self.definition.validation
         with followed(self) if drain else nullcontext():
             return validate.validate(
@@ -399,6 +409,7 @@ class Migrator(OpenMigration):
             CutoverError: a gate is closed; the source goes on as before.
         """
         self.phase("cutover")
+        self.refresh()
         cut = cutover_of(self)
         # The gate asks how far applying lags behind: somebody has to be at it.
         with followed(self):
@@ -468,6 +479,14 @@ class Migrator(OpenMigration):
         return seen is not None and (datetime.now(UTC) - seen).total_seconds() < ALIVE_SECONDS
 
     # -- private
+
+    def refresh(self) -> None:
+        """Tables may have been altered meanwhile, by whoever applies the changes."""
+        before = self._mappings
+        self._mappings = None
+        if before is not None and self.mappings != before:
+            self._catalogs.clear()
+            self._schema_plan = None
 
     def _set_sequences(self) -> None:
         """Without changes to follow there is no cutover that would do it."""

@@ -147,6 +147,13 @@ class OpenMigration:
             mappings.keep(self.control, self.definition, self._mappings)
         return findings
 
+    def replace_mapping(self, mapping: TableMapping) -> None:
+        """Store another mapping of one of the tables, or one of a new table."""
+        known = {m.source.name: m for m in self.mappings}
+        self._mappings = tuple({**known, mapping.source.name: mapping}.values())
+        self._catalogs.clear()
+        mappings.keep(self.control, self.definition, self._mappings)
+
     def forget_mappings(self) -> None:
         """Resolve anew when they are next needed."""
         self._mappings = None

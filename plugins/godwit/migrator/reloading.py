@@ -42,6 +42,11 @@ def reload(migrator: Migrator, names: Sequence[str]) -> Reloaded:
             hint="the next session goes on with it; or run the same command again",
         ) from stopped
     suspended = control.suspended()
+    migrator.refresh()
+    mapped = {m.source.name for m in migrator.mappings}
+    suspended |= {
+        t: "it could not be taken in; the findings say why" for t in tables if t not in mapped
+    }
     failed = [t for t in tables if t in suspended]
     if failed:
         raise LoadError(
@@ -61,6 +66,8 @@ def reload(migrator: Migrator, names: Sequence[str]) -> Reloaded:
 
 def _tables(migrator: Migrator, names: Sequence[str]) -> list[TableName]:
     known = {str(m.source.name): m.source.name for m in migrator.known_mappings()}
+    if migrator.captures and known:
+        known |= {str(name): name for name in _new_tables(migrator, set(names) - known.keys())}
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise DefinitionError(
@@ -72,6 +79,15 @@ def _tables(migrator: Migrator, names: Sequence[str]) -> list[TableName]:
     return [known[name] for name in dict.fromkeys(names)]
 
 
+def _new_tables(migrator: Migrator, names: set[str]) -> list[TableName]:
+    """Those of the names that the source has since the migration began, and that are selected."""
+    if not names:
+        return []
+    wanted = migrator.definition.selects
+    catalog = migrator.source.catalog(lambda name: str(name) in names and wanted(name))
+    return [table.name for table in catalog]
+
+
 def _refuse_too_early(migrator: Migrator, tables: Sequence[TableName]) -> None:
     """Refuse what a load under way, or a cutover, would come across.
 
@@ -80,7 +96,8 @@ def _refuse_too_early(migrator: Migrator, tables: Sequence[TableName]) -> None:
         CutoverError: a cutover is under way.
     """
     planned = {c.table for b in migrator.control.plan() or () for c in b.chunks}
-    missing = [t for t in tables if t not in planned]
+    mapped = {m.source.name for m in migrator.known_mappings()}
+    missing = [t for t in tables if t in mapped and t not in planned]
     if not migrator.done("full_load") or not migrator.done("keys") or missing:
         foreign = bool(missing) and (not migrator.loads or migrator.done("full_load"))
         raise LoadError(

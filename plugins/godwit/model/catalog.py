@@ -43,6 +43,8 @@ class Column:
     native_safe: bool = True
     #: Equal keys have equal bytes (false e.g. for case-insensitive collations, unbounded decimals).
     byte_equal: bool = True
+    #: The engine's own lasting number of the column, which no rename changes; 0 = it has none.
+    number: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,17 @@ class ForeignKey:
 
 @dataclass(frozen=True)
 class Check:
-    """A check constraint; `expression` in the engine's dialect."""
+    """A check constraint; `expression` in the engine's dialect.
+
+    Attributes:
+        enforced: the server looks at it.
+        validated: every row that is there holds it.
+    """
 
     name: str
     expression: str
     enforced: bool = True
+    validated: bool = True
 
 
 @dataclass(frozen=True)

@@ -121,10 +121,28 @@ class Cascade:
 
 @dataclass(frozen=True)
 class ShapeChange:
-    """A captured table has another shape than the migration knows."""
+    """A captured table has another shape than the migration knows.
+
+    Attributes:
+        table: by the name the migration knows.
+        description: what is different, for people.
+        renamed: columns that are known to have another name now: `(old, new)`.
+        clean: the batch ends right here: everything of the table that the log told before this
+            change lies at or before the batch's position, and nothing of what came after it.
+        grown: nothing that is read has changed: columns were added (or such that are computed were
+            changed). Who does not want them may read on: the stream goes on with the table.
+    """
 
     table: TableName
     description: str
+    renamed: tuple[tuple[str, str], ...] = ()
+    clean: bool = False
+    grown: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why the table is taken out."""
+        return f"the table changed on the source: {self.description}"
 
 
 #: Stages of a batch are applied in order; inside one group of TableChanges no order is needed.

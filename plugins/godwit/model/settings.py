@@ -84,6 +84,12 @@ class TaskSettings:
         repeated = self["ChangeProcessingDdlHandlingPolicy.HandleSourceTableTruncated"]
         return "repeat" if repeated else "ignore"
 
+    @property
+    def alteration(self) -> str:
+        """``repeat`` or ``refuse``: what becomes of a table that is altered on the source."""
+        followed = self["ChangeProcessingDdlHandlingPolicy.HandleSourceTableAltered"]
+        return "repeat" if followed else "refuse"
+
     # Errors
 
     @property
@@ -97,7 +103,7 @@ class TaskSettings:
             "table": "TableErrorPolicy",
         }
         words = {name: str(self[f"ErrorBehavior.{key}"]) for name, key in keys.items()}
-        return words | {"truncation": self.truncation}
+        return words | {"truncation": self.truncation, "alteration": self.alteration}
 
     @property
     def fail_without_tables(self) -> bool:

@@ -253,7 +253,7 @@ TUNING = (
     _int("ChangeProcessingTuning.RecoveryTimeout", -1, -1, _BIG, no=_RETRY),
 )
 
-_SHAPE = "a captured table that is dropped or altered on the source is taken out or stops the run: TableErrorPolicy"
+_SHAPE = "a captured table that is dropped on the source is taken out or stops the run (TableErrorPolicy); the target keeps it"
 
 DDL = (
     _on("ChangeProcessingDdlHandlingPolicy.HandleSourceTableDropped", no=_SHAPE),
@@ -261,7 +261,11 @@ DDL = (
         "ChangeProcessingDdlHandlingPolicy.HandleSourceTableTruncated",
         "false: a TRUNCATE is not repeated; the target keeps rows that the source lacks",
     ),
-    _on("ChangeProcessingDdlHandlingPolicy.HandleSourceTableAltered", no=_SHAPE),
+    _on(
+        "ChangeProcessingDdlHandlingPolicy.HandleSourceTableAltered",
+        "false: a table that is altered on the source is taken out or stops the run "
+        "(TableErrorPolicy), instead of being altered on the target as well",
+    ),
 )
 
 ERRORS = (

@@ -11,12 +11,12 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from godwit.errors import GodwitError, StoppedError
+from godwit.errors import GodwitError, LoadError, StoppedError
 from godwit.failpoints import failpoint
 from godwit.model.catalog import TableName
-from godwit.model.changes import ChangeBatch, Format, Idle, Payload, Position
+from godwit.model.changes import ChangeBatch, Format, Idle, Payload, Position, ShapeChange
 from godwit.model.mapping import TableMapping
 from godwit.protocols import (
     Applied,
@@ -29,12 +29,14 @@ from godwit.protocols import (
     Source,
     Target,
 )
+from godwit.steps.alteration import Alterations, Rules, altered, note_altered
 from godwit.steps.counting import TableCounts
 from godwit.steps.following import Following
 from godwit.steps.handoff import Handoff
 from godwit.steps.lag import Lag
 from godwit.steps.reload import note_busy, reload_asked
 from godwit.steps.reshape import Reshape
+from godwit.steps.reshaped import difference
 from godwit.steps.untold import reload_untold
 
 #: Seconds between reports, and between looks at the capture's health.
@@ -90,6 +92,8 @@ class Session:
     batch_bytes: int = DEFAULT_BATCH_BYTES
     #: Chunks loaded at the same time when a table is loaded again.
     streams: int = 1
+    #: How tables that were altered on the source are mapped; None = they stay suspended.
+    rules: Rules | None = None
     #: Where it ends; None = at the control tables' stop position, or never.
     until: Position | None = None
     lag: Lag = field(default_factory=Lag)
@@ -108,7 +112,7 @@ class Session:
     _looked: bool = False
     _asked_at: float = 0.0
     _busy: bool = False
-    #: Tables were found that have to be loaded again before the session goes on.
+    #: Tables were found that have to be loaded again, or altered, before the session goes on.
     _urgent: bool = False
 
     def __post_init__(self) -> None:
@@ -227,11 +231,16 @@ class Session:
             applier.close()
 
     def _take_in(self, epoch: Epoch) -> None:
-        """Load the tables again that were asked for: here, where nothing is being applied."""
+        """Alter tables as the source's were, and load those again that were asked for: here, where
+        nothing is being applied.
+        """
+        self._urgent = False
+        if self._repeats and (altered(self.control) or self.control.reloads()):
+            self._leave()
+            self._alter(epoch)
         if not self.control.reloads():
             return
         self._leave()
-        self._urgent = False
         self._following.ask_followers(self.control)
         lines = reload_asked(
             self.source,
@@ -252,12 +261,34 @@ class Session:
             if self.until is not None and settled.includes(self.until):
                 self.until = settled
 
+    @property
+    def _repeats(self) -> bool:
+        """What is altered on the source is altered on the target."""
+        return self.rules is not None and self.policy.alteration == "repeat"
+
+    def _alter(self, epoch: Epoch) -> None:
+        assert self.rules is not None
+        work = Alterations(
+            self.source,
+            self.target,
+            self.control,
+            self.migration,
+            self.rules,
+            self.policy,
+            self.report,
+        )
+        self.mappings = work.take_in(self.mappings, epoch)
+        self._following = Following(self.mappings)
+        out = self.control.suspended()
+        self.suspended = tuple(t for t in self.suspended if t in out)
+
     def _asked(self, now: float) -> bool:
         """A look into the control tables, now and then."""
         if now - self._asked_at < LOOK and not self._urgent:
             return False
         self._asked_at = now
-        if not self.control.reloads():
+        if not self.control.reloads() and not (self._repeats and altered(self.control)):
+            self._urgent = False
             return False
         self._leave()
         return True
@@ -279,9 +310,24 @@ class Session:
         """Rows as the source has them now: until the log has reached that moment the target is
         ahead of it, so changes are applied idempotently up to there.
         """
-        result = self.source.rows_by_key(mapping, keys, format)
+        try:
+            result = self.source.rows_by_key(mapping, keys, format)
+        except LoadError:
+            self._take_out_if_reshaped(mapping)
+            raise
         settle(self.source, self.control, self.source.position())
         return result
+
+    def _take_out_if_reshaped(self, mapping: TableMapping) -> None:
+        """The source has another table there now, which its log will tell later: the batch is read
+        again without the table.
+        """
+        changed = difference(mapping, self.source)
+        if changed and self._repeats:
+            self.control.ask_reload(mapping.source.name)
+        elif changed and self.policy.table == "SUSPEND_TABLE":
+            change = ShapeChange(mapping.source.name, changed)
+            self.control.suspend(change.table, change.reason)
 
     def _follow(self, stream: ChangeStream, applier: Applier, reshape: Reshape) -> str:
         handoff = Handoff()
@@ -323,6 +369,7 @@ class Session:
 
     def _apply(self, batch: ChangeBatch, applier: Applier, reshape: Reshape) -> Applied:
         failpoint("apply.before_batch")
+        batch = self._noted(batch)
         batch, whole = reshape.batch(batch)
         if not self._exact() and self._following.load_again(
             batch.stages, self.control, self.report
@@ -341,6 +388,19 @@ class Session:
             self.lag.add(batch.commits, time.time())
         return applied
 
+    def _noted(self, batch: ChangeBatch) -> ChangeBatch:
+        """The batch, its altered tables noted; without what need not be repeated, and is not."""
+        changes = [s for s in batch.stages if isinstance(s, ShapeChange)]
+        if not changes:
+            return batch
+        if not self._repeats:
+            kept = tuple(s for s in batch.stages if not isinstance(s, ShapeChange) or not s.grown)
+            return replace(batch, stages=kept)
+        for change in changes:
+            note_altered(self.control, change)
+        self._urgent = True
+        return batch
+
     def _exact(self) -> bool:
         """The target had reached `settled` before this batch."""
         if self._settled is None or self.position is None:
@@ -351,8 +411,10 @@ class Session:
         if applied.durable is not None:
             stream.confirm(applied.durable)
         self.exceptions += applied.exceptions
+        # Those that were altered are back in a moment, or else are told then.
+        soon = altered(self.control) if applied.suspended and self._repeats else {}
         self.suspended += applied.suspended
-        for table in applied.suspended:
+        for table in [t for t in applied.suspended if t not in soon]:
             reason = self.control.suspended().get(table, "")
             self.report.event("suspended", {"table": str(table), "reason": reason})
             facts = {"table": list(table), "state": "suspended", "last_error": reason}

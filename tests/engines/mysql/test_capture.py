@@ -15,12 +15,13 @@ from godwit.engines.mysql.capture import (
     open_capture,
     untold_changes,
 )
-from godwit.engines.mysql.connection import Connector
+from godwit.engines.mysql.connection import COLUMNS, Connector
 from godwit.engines.mysql.gtid import DomainPosition, FilePosition, GtidPosition, parse_position
+from godwit.engines.mysql.source import MySqlSource
 from godwit.errors import CaptureLostError, EndpointError
 from godwit.model.endpoint import connection_from_text
 from include.demo.mysql_servers import MySqlDatabase, MySqlServer
-from tests.engines.mysql.reading import source_of, table_of
+from tests.engines.mysql.reading import mapping_of, source_of, table_of
 from tests.engines.mysql.streaming import Followed
 
 FLAVOURS = ["mariadb", pytest.param("mysql97", marks=pytest.mark.matrix)]
@@ -76,6 +77,25 @@ def test_prepared_transactions_are_refused(source: MySqlDatabase) -> None:
     finally:
         source.execute("XA ROLLBACK 'early'")
     open_capture(connector, "m", [])
+
+
+def test_opened_again_a_followed_capture_stays_where_it_is(source: MySqlDatabase) -> None:
+    """Nothing is made for single tables, so it asks for nothing and waits for nobody."""
+    end = MySqlSource(connection_from_text("source", source.conn_uri), {})
+    tables = list(end.catalog(lambda name: name.name == "t"))
+    low = end.open_capture("m", tables)
+    mapping = mapping_of(tables[0])
+    end.stream("m", low, [mapping], COLUMNS, {}, batch_bytes=1 << 20).close()
+    with source.connect() as session, session.cursor() as cursor:
+        for statement in ("XA START 'x'", "INSERT INTO t VALUES (9, 'x')", "XA END 'x'"):
+            cursor.execute(statement)
+        cursor.execute("XA PREPARE 'x'")
+    try:
+        source.execute("CREATE TABLE u (id int)")
+        assert end.open_capture("m", tables) == low
+    finally:
+        source.execute("XA ROLLBACK 'x'")
+        end.close()
 
 
 def test_the_server_id_belongs_to_one_replica(source: MySqlDatabase) -> None:

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from godwit.engines.mysql.statements import NOTHING, Statements, tokens
+from godwit.engines.mysql.sqlwords import tokens
+from godwit.engines.mysql.statements import NOTHING, Statements
+from godwit.engines.mysql.statements_alter import Alteration, alteration
 from godwit.model.catalog import TableName
 from godwit.model.changes import ShapeChange, Truncation
 
@@ -126,6 +128,64 @@ def test_altered_tables_are_looked_at_again() -> None:
     assert reader().meaning("ALTER TABLE t ADD x int", "shop").altered == (T,)
     assert reader().meaning("RENAME TABLE t TO _t_del, _t_gho TO t", "shop").altered == (T,)
     assert reader().meaning("ALTER TABLE o ADD x int", "shop") == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("clauses", "expected"),
+    [
+        ("ADD INDEX (a)", Alteration()),
+        ("ADD UNIQUE KEY u (a, b), DROP PRIMARY KEY, DROP CONSTRAINT c", Alteration()),
+        ("ENGINE=InnoDB, COMMENT='DROP a', ALGORITHM=INPLACE, LOCK=NONE", Alteration()),
+        ("ALTER a SET DEFAULT 5, ALTER COLUMN b DROP DEFAULT", Alteration()),
+        ("RENAME INDEX a TO b", Alteration()),
+        ("ADD VECTOR INDEX (a)", Alteration()),
+        ("ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES x (a), ADD CHECK (a > 0)", Alteration()),
+        ("REORGANIZE PARTITION p INTO (PARTITION q VALUES LESS THAN (5))", Alteration()),
+        ("DEFAULT CHARACTER SET latin1", Alteration()),
+        ("ADD a int", Alteration(columns=True)),
+        ("ADD `index` int", Alteration(columns=True)),
+        (
+            "ADD COLUMN IF NOT EXISTS check_ int CHECK (a IN (1, 2)), ADD KEY (a)",
+            Alteration(columns=True),
+        ),
+        ("ADD (a int, b enum('x, DROP c'))", Alteration(columns=True)),
+        ("WAIT 5 DROP a, DROP COLUMN IF EXISTS `b`", Alteration(True, ("a", "b"))),
+        (
+            "RENAME COLUMN a TO b, RENAME COLUMN IF EXISTS b TO a",
+            Alteration(True, (), (("a", "b"), ("b", "a"))),
+        ),
+        (
+            "CHANGE COLUMN a b int(5) DEFAULT (1 + 2) FIRST",
+            Alteration(True, (), (("a", "b"),), ("a",)),
+        ),
+        (
+            "CHANGE a a int, MODIFY COLUMN b decimal(10, 2)",
+            Alteration(True, (), (("a", "a"),), ("a", "b")),
+        ),
+        ("CONVERT TO CHARACTER SET utf8mb4", Alteration(columns=True, converted=True)),
+        ("RENAME COLUMN a b", Alteration(columns=True, understood=False)),
+        ("/*!80023 MODIFY a int INVISIBLE */", Alteration(True, (), (), ("a",))),
+    ],
+)
+def test_what_clauses_do_to_columns(clauses: str, expected: Alteration) -> None:
+    assert alteration(tokens(clauses), 0) == expected
+
+
+def test_names_of_columns_are_spelled_as_the_table_has_them() -> None:
+    told = alteration(tokens("CHANGE A a int, CHANGE b B int, DROP C, MODIFY D int"), 0)
+    told = told.of(["a", "b", "c", "d"])
+    assert (told.renamed, told.dropped, told.modified) == ((("b", "B"),), ("c",), ("a", "b", "d"))
+
+
+def test_wanted_columns_that_are_taken_away_are_told_at_once() -> None:
+    wanted = Statements([T], columns=lambda _: {"a", "b"})
+    meaning = wanted.meaning("ALTER TABLE t RENAME COLUMN a TO x, DROP B, ADD y int", "shop")
+    assert meaning.stages == (
+        ShapeChange(T, "column b was dropped, column a was renamed to x", (("a", "x"),)),
+    )
+    meaning = wanted.meaning("ALTER TABLE t RENAME COLUMN a x, DROP b", "shop")
+    assert meaning.stages == (ShapeChange(T, "column b was dropped"),), "names not understood"
+    assert wanted.meaning("ALTER TABLE t DROP c", "shop").altered == (T,)
 
 
 def test_strings_and_comments_are_no_names() -> None:

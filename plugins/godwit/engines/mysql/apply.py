@@ -219,15 +219,14 @@ class MySqlApplier:
         self._refusals.suspend(table, str(error))
 
     def _shape_changed(self, change: ShapeChange) -> None:
-        reason = f"the table changed on the source: {change.description}"
-        if self._policy.table != "SUSPEND_TABLE":
+        if self._policy.table != "SUSPEND_TABLE" and self._policy.alteration != "repeat":
             raise SchemaChangedError(
-                reason,
+                change.reason,
                 where=str(change.table),
                 hint="take the change back and load the table again (`godwit reload FILE --table "
                 f"{change.table}`); to migrate it as it is now, clean up and start again",
             )
-        self._refusals.suspend(change.table, reason)
+        self._refusals.suspend(change.table, change.reason)
 
     def _truncate(self, stage: Truncation, *, careful: bool) -> None:
         for name in stage.tables:

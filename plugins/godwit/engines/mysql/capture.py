@@ -7,8 +7,8 @@ capture is a position and the hope that the log still reaches back to it, which 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import pymysql
 
@@ -24,7 +24,7 @@ from godwit.engines.mysql.gtid import (
     LogPosition,
     parse_position,
 )
-from godwit.errors import CaptureLostError, EndpointError
+from godwit.errors import CaptureError, CaptureLostError, EndpointError
 from godwit.model.catalog import Table, TableName
 from godwit.protocols import CaptureStatus
 
@@ -73,8 +73,22 @@ def _gtid_mode(session: Session) -> str:
 
 def current_position(connector: Connector) -> LogPosition:
     """The end of the log: every transaction already committed lies at or before it."""
-    with connector.lease() as session:
+    with _broken(connector), connector.lease() as session:
         return end_of_log(session, connector)
+
+
+@contextmanager
+def _broken(connector: Connector) -> Iterator[None]:
+    """What the driver says of a connection that broke, as something that can be tried again."""
+    try:
+        yield
+    except pymysql.MySQLError as cause:
+        raise CaptureError(
+            "the source's log cannot be looked at",
+            where=connector.where,
+            why=str(cause.args[-1] if cause.args else cause),
+            hint="it is looked at again from the checkpoint",
+        ) from cause
 
 
 def end_of_log(session: Session, connector: Connector) -> LogPosition:
@@ -326,8 +340,10 @@ def lost_since(session: Session, start: LogPosition) -> str:
         gone = _before_file(session, files[0][0].file) if files else Domains({})
         if not (start.resume or start.domains).includes(gone):
             return f"transactions up to {gone} were purged from the binary log"
-        # A former replica's own log may lack what its position has.
-        had = Domains.parse(str(session.value("SELECT @@global.gtid_current_pos") or ""))
+        # A former replica's own log may lack what its position has, and the position what others
+        # have written into the log under their numbers.
+        row = session.row("SELECT @@global.gtid_binlog_pos, @@global.gtid_current_pos") or ()
+        had = Domains.parse(str(row[0] or "")).joined(Domains.parse(str(row[1] or "")))
         if not had.includes(start.domains):
             return f"the server has come to {str(had) or 'nothing'} only: its log was begun anew"
     return ""
@@ -346,17 +362,19 @@ def check_start(session: Session, connector: Connector, migration: str, start: L
 
     Raises:
         CaptureLostError: it does not.
+        CaptureError: the connection broke.
         EndpointError: another replica has this migration's number.
     """
-    lost = lost_since(session, start)
-    if lost:
-        raise CaptureLostError(
-            "the source no longer has the binary log that is needed",
-            where=f"position {start}",
-            why=lost,
-            hint=RELOAD,
-        )
-    _check_number(session, connector, migration)
+    with _broken(connector):
+        lost = lost_since(session, start)
+        if lost:
+            raise CaptureLostError(
+                "the source no longer has the binary log that is needed",
+                where=f"position {start}",
+                why=lost,
+                hint=RELOAD,
+            )
+        _check_number(session, connector, migration)
 
 
 def drop_capture(connector: Connector, migration: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from godwit.engines.mysql import catalog_queries as queries
+from godwit.engines.mysql.binary_defaults import put_right
 from godwit.engines.mysql.catalog_queries import Row, fetch
 from godwit.engines.mysql.checks_tables import logs_cascades
 from godwit.engines.mysql.connection import Session, Version
@@ -150,6 +151,7 @@ def _read(session: Session, version: Version, database: str) -> _Found:
     for query, by_table in wanted:
         for row in fetch(session, query, (database,)) if query else ():
             by_table[row["TABLE_NAME"]].append(row)
+    put_right(session, database, found.columns)
     for row in fetch(session, queries.ACTIONS, (database,)):
         found.actions[row["TABLE_NAME"], row["CONSTRAINT_NAME"]] = row
     found.cascades_logged = logs_cascades(session, version)
@@ -185,20 +187,27 @@ def _table(database: str, row: Row, found: _Found, version: Version) -> Table:
 def _column(row: Row, version: Version, documents: set[str]) -> Column:
     name, native, extra = row["COLUMN_NAME"], row["COLUMN_TYPE"], row["EXTRA"] or ""
     kind = datatype(native, json=name in documents)
-    computed = row["GENERATION_EXPRESSION"] if "GENERATED" in _words(extra) else None
+    generated = generated_as(row, version)
     on_update = _ON_UPDATE.search(extra)
     return Column(
         name=name,
         type=kind,
         native=native,
         nullable=row["IS_NULLABLE"] == "YES",
-        default=None if computed else _default(row, version),
-        generated=_expression(computed, version) if computed else None,
+        default=None if generated else _default(row, version),
+        generated=generated,
         identity=AUTO_INCREMENT if AUTO_INCREMENT in extra.lower() else None,
         on_update=on_update[1] if on_update else None,
         comment=row["COLUMN_COMMENT"] or None,
         byte_equal=byte_equal(native, kind, row["COLLATION_NAME"]),
     )
+
+
+def generated_as(row: Row, version: Version) -> str | None:
+    """The expression that a column is computed by; None when it is not."""
+    if "GENERATED" not in _words(row["EXTRA"] or "") or not row["GENERATION_EXPRESSION"]:
+        return None
+    return _expression(row["GENERATION_EXPRESSION"], version)
 
 
 def _words(extra: str) -> set[str]:

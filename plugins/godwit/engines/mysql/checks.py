@@ -38,6 +38,7 @@ def check_source(
         grants = read_grants(session)
         findings = [*_version(connector), *_modes(variables)]
         findings += _readable(session, tables, grants)
+        findings += _code(tables, grants)
         findings += check_tables(session, tables, grants, capture=capture)
         if capture:
             findings += _log(variables)
@@ -47,7 +48,7 @@ def check_source(
             findings += _replication(connector, grants)
             findings += _filtered(session, connector, tables)
             findings += _replica(session, connector, variables)
-            findings += _prepared(session)
+            findings += _prepared(session, grants)
     return findings
 
 
@@ -109,6 +110,22 @@ def _readable(session: Session, tables: Sequence[Table], grants: Grants) -> Iter
                 str(table.name),
                 f"it cannot be read (error {cause.args[0]})",
                 f"GRANT SELECT ON {quoted(*table.name)} TO {grants.account};",
+            )
+
+
+def _code(tables: Sequence[Table], grants: Grants) -> Iterator[Finding]:
+    """What cannot be seen cannot be missed either."""
+    for schema in sorted({table.name.schema for table in tables}):
+        missing = [
+            p for p in ("SHOW VIEW", "TRIGGER", "EVENT") if not grants.on_database(schema, p)
+        ]
+        if missing:
+            yield _warning(
+                "code-unseen",
+                f"database {schema}",
+                f"without {', '.join(missing)} its views, triggers or events cannot be read: they "
+                "are neither brought over nor listed",
+                f"GRANT {', '.join(missing)} ON {quoted(schema)}.* TO {grants.account};",
             )
 
 
@@ -304,10 +321,18 @@ def _replica(session: Session, connector: Connector, variables: Variables) -> It
         )
 
 
-def _prepared(session: Session) -> Iterator[Finding]:
-    rows: list[tuple[object, ...]] = []
-    with suppress(pymysql.MySQLError):  # MySQL 8 asks for XA_RECOVER_ADMIN
+def _prepared(session: Session, grants: Grants) -> Iterator[Finding]:
+    try:
         rows = session.rows("XA RECOVER")
+    except pymysql.MySQLError:
+        yield _info(
+            "xa-unseen",
+            "XA",
+            "this login is not shown prepared transactions: one that was prepared before the "
+            "capture begins stops it when it is committed",
+            f"where applications use XA: GRANT XA_RECOVER_ADMIN ON *.* TO {grants.account};",
+        )
+        return
     if rows:
         yield _error(
             "prepared-transactions",

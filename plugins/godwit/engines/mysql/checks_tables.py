@@ -52,12 +52,13 @@ def check_tables(
 ) -> Iterator[Finding]:
     """Findings about single tables."""
     engines = _engines(session, tables)
+    logged = bool(session.value("SELECT @@log_bin"))
     for table in tables:
         engine = engines.get(table.name, "")
         if engine.lower() not in _TRANSACTIONAL and engine:
             yield _not_transactional(table, engine)
         if not table.identity:
-            yield from _without_identity(table, grants, capture=capture)
+            yield from _without_identity(table, grants, logged=logged)
         if capture and table.capture == "none":
             yield Finding(
                 "not-logged",
@@ -66,6 +67,8 @@ def check_tables(
                 f"its engine is {engine}: changes are not in this server's log",
                 "migrate the tables behind it; it itself is loaded once",
             )
+        if capture:
+            yield from _compressed(table)
     if capture:
         yield from _cascades(tables)
 
@@ -82,6 +85,20 @@ def _engines(session: Session, tables: Sequence[Table]) -> dict[TableName, str]:
     return {TableName(schema, name): str(engine) for schema, name, engine in rows}
 
 
+def _compressed(table: Table) -> Iterator[Finding]:
+    for column in table.columns:
+        if " COMPRESSED" in column.native.upper():
+            yield Finding(
+                "compressed-column",
+                Severity.ERROR,
+                f"{table.name}.{column.name}",
+                f"its type is {column.native}: the log tells its values compressed, in a form that "
+                "Godwit does not read",
+                f"ALTER TABLE {quoted(*table.name)} MODIFY {quoted(column.name)} without "
+                "COMPRESSED; or leave the table out; or migrate with migration_type full-load",
+            )
+
+
 def _not_transactional(table: Table, engine: str) -> Finding:
     return Finding(
         "not-transactional",
@@ -94,7 +111,7 @@ def _not_transactional(table: Table, engine: str) -> Finding:
     )
 
 
-def _without_identity(table: Table, grants: Grants, *, capture: bool) -> Iterator[Finding]:
+def _without_identity(table: Table, grants: Grants, *, logged: bool) -> Iterator[Finding]:
     name = quoted(*table.name)
     yield Finding(
         "no-key",
@@ -104,14 +121,21 @@ def _without_identity(table: Table, grants: Grants, *, capture: bool) -> Iterato
         "whole old row, which is slow on big tables",
         f"ALTER TABLE {name} ADD PRIMARY KEY (…);",
     )
-    if capture and not grants.on_database(table.name.schema, "LOCK TABLES"):
+    if not logged:
+        return
+    missing = []
+    if not grants.on_database(table.name.schema, "LOCK TABLES"):
+        missing.append(f"GRANT LOCK TABLES ON {quoted(table.name.schema)}.* TO {grants.account};")
+    if not grants.everywhere("REPLICATION CLIENT", "BINLOG MONITOR", "SUPER"):
+        missing.append(f"GRANT REPLICATION CLIENT ON *.* TO {grants.account};")
+    if missing:
         yield Finding(
             "lock-privilege",
             Severity.ERROR,
             str(table.name),
             "a table without a key is locked for an instant, so that its rows and a position in "
-            "the log belong together; the login may not lock it",
-            f"GRANT LOCK TABLES ON {quoted(table.name.schema)}.* TO {grants.account};",
+            "the log belong together; the login may not lock it, or not ask for the position",
+            " ".join(missing),
         )
 
 

@@ -33,7 +33,27 @@ PRIVILEGES = (
     "REFERENCES",
     "CREATE TEMPORARY TABLES",
 )
-CONTROL_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX")
+#: What making views, routines, triggers and events takes.
+CODE_PRIVILEGES = (
+    "CREATE VIEW",
+    "SHOW VIEW",
+    "CREATE ROUTINE",
+    "ALTER ROUTINE",
+    "EXECUTE",
+    "TRIGGER",
+    "EVENT",
+)
+CONTROL_PRIVILEGES = (
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "DROP",
+    "ALTER",
+    "INDEX",
+    "LOCK TABLES",
+)
 
 
 def check_target(
@@ -49,6 +69,7 @@ def check_target(
         findings = [*_server(connector, variables)]
         findings += _keys_required(session, mappings, grants)
         findings += _privileges(session, grants, mappings)
+        findings += _code(grants, mappings, variables)
         findings += _tables(session, migration, mappings)
         findings += _triggers(session, mappings)
     total = sum(m.source.bytes for m in mappings)
@@ -139,6 +160,33 @@ def _privileges(
                 f"user {grants.account} lacks {', '.join(missing)}",
                 f"{made}GRANT {', '.join(missing)} ON {quoted(database)}.* TO {grants.account};",
             )
+
+
+def _code(
+    grants: Grants, mappings: Sequence[TableMapping], variables: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Views and the like, which come from servers of this engine only: what making them takes."""
+    for schema in sorted({m.target.schema for m in mappings}):
+        missing = [p for p in CODE_PRIVILEGES if not grants.on_database(schema, p)]
+        if missing:
+            yield Finding(
+                "code-privileges",
+                Severity.INFO,
+                f"database {schema}",
+                f"user {grants.account} lacks {', '.join(missing)}: views, routines, triggers and "
+                "events of the source, if they can come over, are not made",
+                f"GRANT {', '.join(missing)} ON {quoted(schema)}.* TO {grants.account};",
+            )
+    trusted = variables.get("log_bin_trust_function_creators", "ON") == "ON"
+    if variables.get("log_bin") == "ON" and not trusted and not grants.everywhere("SUPER"):
+        yield Finding(
+            "code-trust",
+            Severity.INFO,
+            "log_bin_trust_function_creators",
+            "it is off: with a binary log, triggers and functions are made by a login with SUPER "
+            "only",
+            "if the source has any: SET GLOBAL log_bin_trust_function_creators = ON;",
+        )
 
 
 def _tables(

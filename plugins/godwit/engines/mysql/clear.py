@@ -61,7 +61,7 @@ def prepare_tables(
             _keeps_values(session, mapping)
             if truncate:
                 check_epoch(session, epoch)
-                _empty(holder, session, mapping.target)
+                empty_table(holder, session, mapping.target)
             elif _has_rows(holder or session, mapping.target):
                 raise LoadError(
                     "the target table already has rows",
@@ -94,7 +94,7 @@ def _locked(connector: Connector, table: TableName, mode: str) -> Iterator[Sessi
             holder.close()
 
 
-def _empty(holder: Session | None, session: Session, table: TableName) -> None:
+def empty_table(holder: Session | None, session: Session, table: TableName) -> None:
     """Remove every row: TRUNCATE by the session that holds the lock, else DELETE in the fence's."""
     if holder is not None:
         try:

@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ __all__ = ["COLUMNS", "MYSQL_COLUMNS", "Connector", "Session", "Version"]
 APPLICATION_NAME = "godwit"
 CONNECT_SECONDS = 30
 PORT = 3306
+#: A session that was idle for so many seconds is asked whether it is still there, for so many.
+IDLE_SECONDS = 30.0
+ANSWER_SECONDS = 15.0
 
 _DAY = 86_400
 _ROLES = ("source", "target")
@@ -80,6 +84,13 @@ _TOLERATED_TARGET = {
     "sql_require_primary_key": "0",
     "sql_generate_invisible_primary_key": "0",
 }
+#: The last is of what was sent and never acknowledged, in milliseconds.
+_KEEPALIVE = {
+    "TCP_KEEPIDLE": 60,
+    "TCP_KEEPINTVL": 15,
+    "TCP_KEEPCNT": 8,
+    "TCP_USER_TIMEOUT": 180_000,
+}
 _ISOLATION = {"source": "REPEATABLE READ", "target": "READ COMMITTED"}
 
 
@@ -121,6 +132,10 @@ class Session(_Driver):  # type: ignore[misc]  # the driver has no types
     tls_required = False
     #: Where the control tables are, when this is a target's session.
     control_database = "godwit"
+    #: The driver's own: seconds to wait for an answer.
+    _read_timeout: float | None
+    #: When it was last given back to its connector.
+    idle_since = 0.0
 
     def _request_authentication(self) -> None:
         if self.tls_required and not self.server_capabilities & CLIENT.SSL:
@@ -152,13 +167,25 @@ class Session(_Driver):  # type: ignore[misc]  # the driver has no types
         if select.select([self._sock], [], [], 0)[0]:
             self._force_close()
             return False
+        return time.monotonic() - self.idle_since < IDLE_SECONDS or self._answers()
+
+    def _answers(self) -> bool:
+        """Behind a tunnel that has died without a word, a question would wait for ever."""
+        limit, self._read_timeout = self._read_timeout, ANSWER_SECONDS
+        try:
+            self.ping(reconnect=False)
+        except (pymysql.MySQLError, OSError):
+            self._force_close()
+            return False
+        finally:
+            self._read_timeout = limit
         return True
 
     def keep_alive(self) -> None:
         """Notice within some minutes that the other side has vanished."""
         if self._sock.family == socket.AF_UNIX:
             return
-        for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 8)):
+        for option, value in _KEEPALIVE.items():
             with suppress(OSError, AttributeError):
                 self._sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
@@ -272,6 +299,7 @@ class Connector:
         if session.in_transaction or not session.get_autocommit():
             _close(session)
             return
+        session.idle_since = time.monotonic()
         with self._lock:
             self._idle[role].append(session)
 

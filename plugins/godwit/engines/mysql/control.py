@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import pymysql
 
+from godwit.engines.mysql.checks_target import CONTROL_PRIVILEGES
 from godwit.engines.mysql.connection import Connector, Session
 from godwit.engines.mysql.control_tables import DDL, TABLES, collation, control_table
 from godwit.engines.mysql.names import parameterless, quoted
@@ -34,6 +35,7 @@ _RELOAD = "reload:"
 _INSTALL_LOCK = "godwit control tables"
 _INSTALL_SECONDS = 60
 _NO_DATABASE, _NO_TABLE = 1049, 1146
+_NOT_ALLOWED = frozenset({1044, 1142})
 
 
 def lost(session: Session, error: pymysql.MySQLError) -> bool:
@@ -194,12 +196,24 @@ class MySqlControl:
                 try:
                     return work(session)
                 except pymysql.MySQLError as error:
+                    if error.args and error.args[0] in _NOT_ALLOWED:
+                        raise self._not_allowed(session) from None
                     if not lost(session, error):
                         raise
                     self._forget()
                     if attempt == 2:
                         raise
         raise AssertionError("unreachable")
+
+    def _not_allowed(self, session: Session) -> EndpointError:
+        database = quoted(session.control_database)
+        return EndpointError(
+            "the control tables cannot be used",
+            where=f"database {session.control_database}",
+            why=f"the login {self._connector.connection.login!r} lacks a privilege",
+            hint=f"CREATE DATABASE IF NOT EXISTS {database}; "
+            f"GRANT {', '.join(CONTROL_PRIVILEGES)} ON {database}.* TO the login",
+        )
 
     def _committed(self, work: Callable[[Session], T]) -> T:
         """Do some work in one transaction."""
@@ -409,6 +423,13 @@ class MySqlControl:
             [self.migration, _json([bundle.to_json() for bundle in bundles])],
         )
         return self.plan() or ()
+
+    def replan(self, bundles: Sequence[Bundle]) -> None:
+        """Store another plan in place of the one there is."""
+        self._rows(
+            "UPDATE {plans} SET plan = %s WHERE migration = %s",
+            [_json([bundle.to_json() for bundle in bundles]), self.migration],
+        )
 
     def plan(self) -> tuple[Bundle, ...] | None:
         """The stored plan."""

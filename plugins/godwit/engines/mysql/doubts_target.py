@@ -52,7 +52,8 @@ def _of(
 ) -> Iterator[Doubt]:
     kind = spelt.kind.kind
     if kind in {Kind.FLOAT, Kind.DECIMAL} and not spelt.text.endswith("text"):
-        outcome, lossy = _instead(settings)
+        # There is no first or last number that would stand for them.
+        outcome, lossy = _instead(settings, edges=False)
         hint = "the target's setting infinity: reject or null; or mend the rows"
         yield Doubt(table, column, Test.NOT_FINITE, (), outcome, lossy, hint)
     if lossy_decimal(spelt):
@@ -70,10 +71,10 @@ def _of(
         yield Doubt(table, column, Test.LENGTH, (str(spelt.cut),), _REFUSED, lossy=False, hint=hint)
 
 
-def _instead(settings: Mapping[str, Any]) -> tuple[str, bool]:
+def _instead(settings: Mapping[str, Any], *, edges: bool = True) -> tuple[str, bool]:
     choice = settings.get("infinity", "reject")
     if choice == "null":
         return "becomes NULL", True
-    if choice == "sentinel":
+    if choice == "sentinel" and edges:
         return "becomes the first or last moment that the target knows", True
     return _REFUSED, False

@@ -88,12 +88,13 @@ def fence(
 
 
 def unfence(connector: Connector, plan: Mapping[str, Any]) -> None:
-    """Give back what was taken. Repeatable."""
+    """Give back what was taken, which may be nothing. Repeatable."""
     with connector.connect() as session:
         try:
             if plan["mode"] == "read-only":
+                now = _settings(session)
                 for name in reversed(_SETTINGS):
-                    if name in plan["before"]:
+                    if name in plan["before"] and now.get(name) != plan["before"][name]:
                         session.run(f"SET GLOBAL {name} = {plan['before'][name]}")
             elif plan["mode"] == "revoke":
                 grant_back(session, plan["grants"])
@@ -202,7 +203,7 @@ def _not_allowed(cause: pymysql.MySQLError, connector: Connector, mode: str) -> 
     code = cause.args[0] if cause.args else "?"
     if mode == "read-only":
         needed = (
-            "READ ONLY ADMIN ON *.* (before MariaDB 10.5 SUPER)"
+            "READ ONLY ADMIN ON *.* (before MariaDB 10.5: SUPER)"
             if connector.version.mariadb
             else "SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.*"
         )

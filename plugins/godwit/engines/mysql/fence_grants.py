@@ -71,8 +71,11 @@ def revoke(session: Session, grants: Sequence[Mapping[str, Any]]) -> None:
 
 
 def grant_back(session: Session, grants: Sequence[Mapping[str, Any]]) -> None:
-    """Give them back, with their grant option."""
+    """Give them back, with their grant option; those that are there already are left out."""
+    present = table_grants(session, sorted({(g["schema"], g["table"]) for g in grants}))
     for grant in grants:
+        if grant in present:
+            continue
         option = " WITH GRANT OPTION" if grant["option"] else ""
         session.run(_statement("GRANT {} ON {} TO {}" + option, grant))
 

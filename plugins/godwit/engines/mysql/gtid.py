@@ -248,6 +248,11 @@ class Domains:
         """Whether every domain has come as far as in `other`."""
         return all(self.contains(d, n) for d, (_, n) in other.last.items())
 
+    def joined(self, other: Domains) -> Domains:
+        """The later of both in every domain."""
+        later = {d: last for d, last in other.last.items() if not self.contains(d, last[1])}
+        return Domains({**self.last, **later})
+
     def contains(self, domain: int, number: int) -> bool:
         """Whether the domain has come as far as `number`."""
         return domain in self.last and self.last[domain][1] >= number

@@ -160,8 +160,7 @@ class TableShape(NativeObject):
 
     def summary(self, *, partitions: bool = True) -> str:
         """Canonical text of all that `create` makes: equal text, equal table."""
-        default = self._default_collation()
-        lines = [_canonical_column(c, default) for c in self.columns]
+        lines = [self.explicit(c).sql() for c in map(_canonical_column, self.columns)]
         lines += [canonical(k.sql()) for k in self.keys if k.name in self.inline]
         lines += [canonical(p) for p in self.periods]
         lines += sorted(canonical(c.sql()) for c in self.checks)
@@ -171,19 +170,22 @@ class TableShape(NativeObject):
             lines.append(_canonical_partitions(self.partitions))
         return "\n".join(line for line in lines if line)
 
+    def explicit(self, column: ColumnLine) -> ColumnLine:
+        """The column with the collation that the table says for it."""
+        text = column.text
+        if not _TEXT_TYPE.match(text) or " CHARACTER SET " in text or " COLLATE " in text:
+            return column
+        head, tail = _type_end(text)
+        return ColumnLine(column.name, f"{head} {self._default_collation()}{tail}")
+
     def _default_collation(self) -> str:
         charset, collate = _CHARSET.search(self.options), _COLLATE.search(self.options)
         text = f"CHARACTER SET {charset[1]}" if charset else ""
         return canonical(f"{text} COLLATE {collate[1]}" if collate else text)
 
 
-def _canonical_column(column: ColumnLine, default: str) -> str:
-    text = canonical(column.text)
-    if _TEXT_TYPE.match(text) and " CHARACTER SET " not in text and " COLLATE " not in text:
-        # Said by the table: the same as said by the column.
-        head, tail = _type_end(text)
-        text = f"{head} {default}{tail}"
-    return f"{quoted(column.name)} {text}"
+def _canonical_column(column: ColumnLine) -> ColumnLine:
+    return ColumnLine(column.name, canonical(column.text))
 
 
 def _type_end(text: str) -> tuple[str, str]:

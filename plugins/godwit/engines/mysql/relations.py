@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from godwit.engines.mysql.checks_tables import logs_cascades
 from godwit.engines.mysql.column_changes import change_of
-from godwit.engines.mysql.connection import MYSQL_COLUMNS, Connector
+from godwit.engines.mysql.connection import MYSQL_COLUMNS, Connector, Session
 from godwit.engines.mysql.decode import RowDecoder, log_field, skipped_field
 from godwit.engines.mysql.gtid import LogPosition, parse_position
 from godwit.engines.mysql.layouts import Field
 from godwit.engines.mysql.read import character_sets
 from godwit.engines.mysql.silent import Silent, changed_keys, silent_of
+from godwit.engines.mysql.statements_alter import Alteration, column_difference, names_columns
 from godwit.engines.mysql.table_maps import MapColumn, TableMap, label_texts, table_map
+from godwit.engines.mysql.unnamed import Unnamed
 from godwit.errors import CaptureError, EndpointError, UntoldError
 from godwit.model.catalog import Column, Table, TableName
 from godwit.model.changes import Format, ShapeChange
 from godwit.model.datatypes import DataType, Kind
 from godwit.model.mapping import TableMapping
 
-_UNNAMED = "which the log does not name (set binlog_row_metadata to FULL on the source)"
 _PLANS = 10_000
 _HIDDEN = ("row_start", "row_end")
+_TEXTS = frozenset({Kind.TEXT, Kind.JSON, Kind.ENUM, Kind.SET})
 _MOMENT = DataType(Kind.TIMESTAMP, precision=6, zoned=True)
 
 
@@ -97,9 +99,12 @@ class Relations:
         self._silent = silent_of(m.source for m in self._mappings.values())
         self._plans: dict[bytes, Plan] = {}
         self._charset_names: dict[int, str] = {}
-        #: Tables of which an ALTER was read: without names in the log they are looked at again.
-        self._altered: set[tuple[str, str]] = set()
+        #: Differences that were told although the table goes on.
+        self._told: dict[TableName, str] = {}
+        #: Table maps of other shapes from before what their table was loaded with.
+        self._former: dict[bytes, LogPosition | None] = {}
         self._gone: set[TableName] = set()
+        self._unnamed = Unnamed(connector, [m.source for m in self._mappings.values()])
 
     def _key(self, name: TableName) -> tuple[str, str]:
         schema, table = name
@@ -119,8 +124,18 @@ class Relations:
         """The plan of a table map that has been seen before."""
         return self._plans.get(body)
 
-    def seen(self, body: bytes) -> tuple[Plan, ShapeChange | None]:
-        """The plan of a new table map; a shape that the mapping cannot live with is a stage."""
+    def mark(self, table: TableName) -> LogPosition | None:
+        """What a captured table was loaded with."""
+        return self._marks.get(self._key(table))
+
+    def seen(
+        self, body: bytes, passed: Callable[[LogPosition | None], bool]
+    ) -> tuple[Plan, ShapeChange | None]:
+        """The plan of a new table map; a shape that the mapping cannot live with is a stage, unless
+        that time has `passed` for the table's mark.
+        """
+        if body in self._former and passed(self._former[body]):
+            return IGNORED, None
         told = table_map(body, mariadb=self._connector.version.mariadb)
         mapping = self._mappings.get(self._key(told.name))
         if len(self._plans) > _PLANS:
@@ -130,38 +145,72 @@ class Relations:
             self._plans[body] = IGNORED
             return IGNORED, None
         table = mapping.source.name
+        mark = self.mark(table)
         try:
-            difference = self._unnamed(told, mapping.source) or self._difference(told, mapping)
+            difference = self._unnamed.give(told, mapping.source) or self._difference(told, mapping)
             if not difference:
                 plan = self._plans[body] = self._plan(told, mapping)
                 return plan, None
         except (CaptureError, EndpointError) as cause:
-            where = f"{table}, {cause.where}" if cause.where else str(table)
-            kind = UntoldError if isinstance(cause, UntoldError) else CaptureError
-            raise kind(cause.what, where=where, why=cause.why, hint=cause.hint) from None
-        self.give_up(table)
-        self._plans[body] = IGNORED
-        return IGNORED, ShapeChange(table, difference)
+            if not passed(mark):
+                where = f"{table}, {cause.where}" if cause.where else str(table)
+                kind = UntoldError if isinstance(cause, UntoldError) else CaptureError
+                raise kind(cause.what, where=where, why=cause.why, hint=cause.hint) from None
+            difference = cause.what
+        if passed(mark):
+            self._former[body] = mark
+            return IGNORED, None
+        change = ShapeChange(table, difference)
+        self.changed(change)
+        return IGNORED, change
 
-    def altered(self, table: TableName) -> None:
-        """Its columns may have changed: what was known of it is looked at again."""
-        self._altered.add(self._key(table))
+    def altered(self, table: TableName, statement: str, told: Alteration) -> ShapeChange | None:
+        """The stage for a definition that has taken nothing away from the table: its columns may
+        have changed, and what foreign keys do to its rows untold.
+        """
+        self._unnamed.altered.add(table)
         self._plans.clear()
-
-    def keys_altered(self, table: TableName, statement: str) -> ShapeChange | None:
-        """The stage for an ALTER that changes what foreign keys do to the table's rows untold."""
-        source = self._mappings[self._key(table)].source
-        reason = changed_keys(source, statement)
-        if not reason:
-            return None
+        mapping = self._mappings[self._key(table)]
         with self._connector.lease() as session:
-            if logs_cascades(session, self._connector.version):
-                return None
-        return ShapeChange(table, reason)
+            found = self._columns_altered(session, mapping, told) if told.columns else None
+            reason = changed_keys(mapping.source, statement)
+            if not reason or logs_cascades(session, self._connector.version):
+                return found
+        if found is None:
+            return ShapeChange(table, reason)
+        return replace(found, description=f"{found.description}, {reason}", grown=False)
 
-    def give_up(self, table: TableName) -> None:
-        """It has another shape: its rows are no longer read."""
-        self._gone.add(table)
+    def _columns_altered(
+        self, session: Session, mapping: TableMapping, told: Alteration
+    ) -> ShapeChange | None:
+        table = mapping.source
+        wanted = self.wanted(table.name)
+        unnamed = self._unnamed.met or not names_columns(session)
+        if unnamed:
+            lost = wanted.intersection(told.modified)
+            if told.converted:
+                lost |= {c for c in wanted if table.column(c).type.kind in _TEXTS}
+            if lost:
+                named = ", ".join(c for c in table.by_name if c in lost)
+                return ShapeChange(
+                    table.name, f"columns {named} were altered, and the log does not tell how"
+                )
+        found = column_difference(session, self._connector.version, table, wanted)
+        described = ", ".join(found.parts)
+        if not described or described == self._told.get(table.name):
+            return None
+        self._told[table.name] = described
+        renamed = told.renamed if told.understood else ()
+        return ShapeChange(table.name, described, renamed, grown=found.grown and not unnamed)
+
+    def left_out(self, table: TableName) -> bool:
+        """It has another shape, so it is no longer read."""
+        return table in self._gone
+
+    def changed(self, change: ShapeChange) -> None:
+        """It has another shape: its rows are no longer read, unless that makes no difference."""
+        if not change.grown:
+            self._gone.add(change.table)
         self._plans.clear()
 
     def _plan(self, told: TableMap, mapping: TableMapping) -> Plan:
@@ -265,49 +314,3 @@ class Relations:
             if change:
                 parts.append(f"column {column.name} changed from {column.native} to {change}")
         return ", ".join(parts)
-
-    def _unnamed(self, told: TableMap, table: Table) -> str:
-        """Give the columns of a table map without names those of the catalog; empty when they fit
-        in number, else how they do not.
-        """
-        if told.named:
-            return ""
-        if len(told.columns) != len(table.columns):
-            count = f"{len(told.columns)} columns instead of {len(table.columns)}"
-            return f"it has {count}, {_UNNAMED}"
-        now = self._now(table)
-        if self._key(table.name) in self._altered and [n for n, _, _ in now] != [
-            c.name for c in table.columns
-        ]:
-            return f"its columns were altered, {_UNNAMED}"
-        collations = {name: number for name, number, _ in now}
-        for told_column, column in zip(told.columns, table.columns, strict=True):
-            told_column.name = column.name
-            if told_column.collation is None:
-                told_column.collation = collations.get(column.name)
-        if self._key(table.name) in self._altered:
-            natives = {name: native for name, _, native in now}
-            changed = [c.name for c in table.columns if natives[c.name] != c.native]
-            if changed:
-                return f"columns {', '.join(changed)} were altered, and the log does not tell how"
-        return ""
-
-    def _now(self, table: Table) -> list[tuple[str, int | None, str]]:
-        """`(name, number of the collation, type)` of the table's columns as they are now."""
-        with self._connector.lease() as session:
-            rows = session.rows(
-                "SELECT c.COLUMN_NAME, (SELECT MIN(i.ID) FROM information_schema.COLLATIONS i"
-                " WHERE i.CHARACTER_SET_NAME = c.CHARACTER_SET_NAME), c.COLUMN_TYPE, c.DATA_TYPE"
-                " FROM information_schema.COLUMNS c"
-                " WHERE c.TABLE_SCHEMA = %s AND c.TABLE_NAME = %s ORDER BY c.ORDINAL_POSITION",
-                tuple(table.name),
-            )
-        binary = 63
-        return [
-            (
-                name,
-                int(number) if number else binary if kind.endswith(("binary", "blob")) else None,
-                native,
-            )
-            for name, number, native, kind in rows
-        ]

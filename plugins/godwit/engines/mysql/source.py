@@ -45,6 +45,8 @@ class MySqlSource(Checksum):
 
     def __init__(self, connection: Connection, settings: Mapping[str, Any]) -> None:
         self.connector = Connector(connection, settings)
+        #: Where migrations have been followed from.
+        self._followed: dict[str, Position] = {}
         super().__init__(self.connector, "source")
 
     def check(self, migration: str, tables: Sequence[Table], *, capture: bool) -> list[Finding]:
@@ -103,7 +105,13 @@ class MySqlSource(Checksum):
         return capture.parse_position(text)
 
     def open_capture(self, migration: str, tables: Sequence[Table]) -> Position:
-        """Check that the log can be followed; returns the low watermark."""
+        """Check that the log can be followed; returns the low watermark.
+
+        What is being followed already need not be checked again, or waited for: nothing is made
+        for single tables.
+        """
+        if migration in self._followed:
+            return self._followed[migration]
         return capture.open_capture(self.connector, migration, tables)
 
     def capture_status(self, migration: str) -> CaptureStatus:
@@ -134,7 +142,7 @@ class MySqlSource(Checksum):
         batch_bytes: int,
     ) -> ChangeStream:
         """Stream changes after `start`."""
-        return stream.open_stream(
+        made = stream.open_stream(
             self.connector,
             migration,
             capture.parse_position(str(start)),
@@ -143,6 +151,8 @@ class MySqlSource(Checksum):
             marks,
             batch_bytes=batch_bytes,
         )
+        self._followed[migration] = start
+        return made
 
     # -- cutover
 

@@ -6,22 +6,14 @@ few. A statement is cut into tokens, and looked at from its first word on.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from godwit.engines.mysql.sqlwords import Token, tokens
+from godwit.engines.mysql.statements_alter import REPLACED, Alteration, alteration
 from godwit.model.catalog import TableName
 from godwit.model.changes import ShapeChange, Truncation
 
-_TOKEN = re.compile(
-    r"`((?:[^`]|``)*)`"  # 1: a quoted name
-    r"|('(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\")"  # 2: a string
-    r"|([\w$\u0080-\U0010ffff]+)"  # 3: a word or number
-    r"|(--[ \t\n][^\n]*|\#[^\n]*|/\*(?![!M]).*?\*/)"  # 4: a comment
-    r"|/\*M?!\d*|\*/"  # what the servers read although it looks like one
-    r"|([^\s])",  # 5: anything else
-    re.DOTALL,
-)
 _WORDS_BEFORE_NAME = frozenset(
     {"LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO", "ONLINE"}
     | {"IF", "NOT", "EXISTS", "TABLE", "TABLES"}
@@ -49,51 +41,20 @@ _AS_TEXT = (
 )
 
 
-#: What else than a column an ALTER drops or renames.
-_NO_COLUMNS = frozenset(
-    {"INDEX", "KEY", "PRIMARY", "FOREIGN", "CONSTRAINT", "CHECK", "PARTITION", "SYSTEM", "PERIOD"}
-    | {"TO", "AS"}
-)
-
-
-@dataclass(frozen=True)
-class Token:
-    """A token: `name` may be an identifier (a word or a quoted name), `word` is a plain word."""
-
-    name: str = ""
-    word: str = ""
-    mark: str = ""
-
-
-def tokens(text: str, limit: int = 20_000) -> list[Token]:
-    """The first tokens of a statement, without comments; strings lose their content."""
-    found = []
-    for match in _TOKEN.finditer(text):
-        quoted, string, word, _, mark = match.groups()
-        if quoted is not None:
-            found.append(Token(name=quoted.replace("``", "`")))
-        elif string is not None:
-            found.append(Token(mark="'"))
-        elif word is not None:
-            found.append(Token(name=word, word=word.upper()))
-        elif mark is not None:
-            found.append(Token(mark=mark))
-        if len(found) >= limit:
-            break
-    return found
-
-
 @dataclass(frozen=True)
 class Meaning:
     """What a statement comes to.
 
     Attributes:
         stages: truncations and changed shapes.
-        altered: captured tables whose columns may have changed; the next table map tells.
+        altered: captured tables whose columns may have changed; the catalog and the next table map
+            tell.
+        alteration: what the statement says of that.
     """
 
     stages: tuple[Truncation | ShapeChange, ...] = ()
     altered: tuple[TableName, ...] = ()
+    alteration: Alteration = REPLACED
 
 
 NOTHING = Meaning()
@@ -235,29 +196,22 @@ class Statements:
                 new, _ = _name(found, q, table.schema)
                 if new is not None and self._key(new) != self._key(table):
                     return Meaning((ShapeChange(table, f"it was renamed to {new}"),))
-        if replaced := self._replaced(found, p, table):
-            return Meaning((ShapeChange(table, f"column {replaced} was renamed or dropped"),))
-        return Meaning(altered=(table,))
+        told = alteration(found, p).of(self._columns(table))
+        if taken := self._taken(told, table):
+            renamed = told.renamed if told.understood else ()
+            return Meaning((ShapeChange(table, taken, renamed),), alteration=told)
+        return Meaning(altered=(table,), alteration=told)
 
-    def _replaced(self, found: list[Token], p: int, table: TableName) -> str:
-        """The wanted column that a definition takes away. Another one may have its name and type
+    def _taken(self, told: Alteration, table: TableName) -> str:
+        """The wanted columns that a definition takes away. Another one may have their name and type
         afterwards, so that no row image shows that all rows have other values.
         """
-        wanted = {name.lower() for name in self._columns(table)}
-        for i in range(p, len(found)):
-            if found[i].word not in {"DROP", "RENAME", "CHANGE"}:
-                continue
-            q = i + 1
-            while q < len(found) and found[q].word in {"COLUMN", "IF", "EXISTS"}:
-                q += 1
-            if q < len(found) and found[q].word in _NO_COLUMNS:
-                continue
-            name = found[q].name if q < len(found) else ""
-            after = found[q + 1].name if q + 1 < len(found) else ""
-            kept = found[i].word == "CHANGE" and after.lower() == name.lower()
-            if name.lower() in wanted and not kept:
-                return name
-        return ""
+        wanted = set(self._columns(table))
+        parts = [f"column {name} was dropped" for name in told.dropped if name in wanted]
+        parts += [
+            f"column {old} was renamed to {new}" for old, new in told.renamed if old in wanted
+        ]
+        return ", ".join(parts)
 
     def _exchanged(
         self, found: list[Token], p: int, pairs: list[tuple[str, str]], database: str

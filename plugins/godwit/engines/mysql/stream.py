@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 import pymysql
 
+from godwit.engines.mysql.backlog import Taken
 from godwit.engines.mysql.binlog import Wire, dump
 from godwit.engines.mysql.capture import check_start
 from godwit.engines.mysql.connection import Connector
 from godwit.engines.mysql.gtid import LogPoint, LogPosition
-from godwit.engines.mysql.netting import Operation, net_stages
+from godwit.engines.mysql.netting import net_stages
 from godwit.engines.mysql.relations import Relations
 from godwit.engines.mysql.statements import Statements
 from godwit.engines.mysql.tracks import track_from
@@ -86,6 +88,8 @@ class Stream:
         self._limit = batch_bytes
         self._taken = self._heard = self._told = time.monotonic()
         self._flowing = self._fed = False
+        #: Received while a batch has to end before them.
+        self._left: deque[bytes] = deque()
         #: The position of the last batch.
         self._at = transactions.position()
 
@@ -103,30 +107,16 @@ class Stream:
 
     def _read(self, wanted: Callable[[], Wanted]) -> ChangeBatch | Idle | None:
         work, want = self._transactions, wanted()
-        if work.complete and want == Wanted.ANY and not self._gathers():
-            return self._take()
-        if work.bytes >= self._limit and (work.complete or work.divisible):
+        if self._due(want):
             if want == Wanted.NOTHING:
                 time.sleep(NAP)
                 return None
             return self._take() if work.complete else self._take_part()
-        events = self._wire.receive(NAP / 2 if work.complete else PAUSE if self._fed else WAIT)
-        now = time.monotonic()
-        self._flowing = bool(events)
-        silent = self._fed and not events
-        if events:
-            self._heard, self._fed = now, True
-            for event in events:
-                work.feed(event)
-        elif now - self._heard > SILENCE:
-            raise CaptureError(
-                "the source has gone silent",
-                why=f"not even a heartbeat for {SILENCE:.0f} s",
-                hint="it is opened again from the checkpoint",
-            )
+        silent = not self._feed()
         if work.pending or work.complete:
             return None
-        if work.caught_up or silent:
+        now = time.monotonic()
+        if work.caught_up or (silent and self._fed):
             # A server that is written to all the time sends no heartbeat.
             work.caught_up = self._fed = False
             self._told = now
@@ -134,6 +124,34 @@ class Stream:
         if want == Wanted.ANY and now - self._told > TELL:
             return self._progress()
         return None
+
+    def _due(self, want: Wanted) -> bool:
+        """There is a batch, and nothing more is to be read before it is taken."""
+        work = self._transactions
+        if work.cut or (work.complete and want == Wanted.ANY and not self._gathers()):
+            return True
+        return work.kept_bytes >= self._limit and (work.complete or work.divisible)
+
+    def _feed(self) -> bool:
+        """Read what has come, up to where a table has another shape; False when nothing came."""
+        work = self._transactions
+        if not self._left:
+            wait = NAP / 2 if work.complete else PAUSE if self._fed else WAIT
+            self._left.extend(self._wire.receive(wait))
+        now = time.monotonic()
+        self._flowing = bool(self._left)
+        if not self._left:
+            if now - self._heard > SILENCE:
+                raise CaptureError(
+                    "the source has gone silent",
+                    why=f"not even a heartbeat for {SILENCE:.0f} s",
+                    hint="it is opened again from the checkpoint",
+                )
+            return False
+        self._heard, self._fed = now, True
+        while self._left and not work.cut:
+            work.feed(self._left.popleft())
+        return True
 
     def _progress(self) -> ChangeBatch | None:
         """An empty batch, when only transactions of other tables have come for a while: a restart
@@ -148,35 +166,26 @@ class Stream:
 
     def _gathers(self) -> bool:
         """Data pours in: a moment more makes a batch that is worth its commit."""
-        much = SMALL_BYTES <= self._transactions.bytes < GATHER_BYTES
+        much = SMALL_BYTES <= self._transactions.kept_bytes < GATHER_BYTES
         return much and self._flowing and time.monotonic() - self._taken < GATHER
 
     def _take(self) -> ChangeBatch:
-        work = self._transactions
-        commits, transactions = tuple(work.commits), work.transactions
-        return self._batch(work.take(), final=True, commits=commits, transactions=transactions)
+        return self._batch(self._transactions.take(), final=True)
 
     def _take_part(self) -> ChangeBatch:
         return self._batch(self._transactions.take_open(), final=False)
 
-    def _batch(
-        self,
-        operations: list[Operation],
-        *,
-        final: bool,
-        commits: tuple[float, ...] = (),
-        transactions: int = 0,
-    ) -> ChangeBatch:
+    def _batch(self, taken: Taken, *, final: bool) -> ChangeBatch:
         self._taken = self._told = time.monotonic()
-        stages, changes, size = net_stages(operations)
-        self._at = self._transactions.position()
+        stages, changes, size = net_stages(taken.operations)
+        self._at = taken.position
         return ChangeBatch(
             stages,
-            self._at,
+            taken.position,
             final=final,
-            transactions=transactions,
+            transactions=taken.transactions,
             changes=changes,
-            commits=commits,
+            commits=taken.commits,
             bytes=size,
         )
 

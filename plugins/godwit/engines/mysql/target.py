@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from godwit.engines.mysql import apply, checks, clear, ddl, sequences, window, write
+from godwit.engines.mysql import alter, apply, checks, clear, ddl, sequences, window, write
 from godwit.engines.mysql.checksum import Checksum
 from godwit.engines.mysql.connection import Connector
 from godwit.engines.mysql.control import MySqlControl
@@ -95,6 +95,19 @@ class MySqlTarget(Checksum):
         """Compare every object of the plan with what the target has."""
         with self.connector.lease("target") as session:
             return ddl.parity(session, plan)
+
+    def alter(
+        self,
+        catalog: Catalog,
+        before: TableMapping,
+        now: TableMapping,
+        renamed: Mapping[str, str],
+        *,
+        empty: bool,
+    ) -> None:
+        """Make the target's table of `before` that of `now`."""
+        notes = next(iter(self._controls.values()), None)
+        alter.alter(self.connector, notes, catalog, before, now, renamed, empty=empty)
 
     def drop_tables(self, mappings: Sequence[TableMapping]) -> None:
         """Drop the mapped tables if they exist."""

@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable
 
 from godwit.engines.mysql import events as e
+from godwit.engines.mysql.backlog import Backlog, Taken
 from godwit.engines.mysql.gtid import LogPoint, LogPosition
-from godwit.engines.mysql.netting import Images, Operation
+from godwit.engines.mysql.netting import Images
 from godwit.engines.mysql.relations import IGNORED, Plan, Relations
-from godwit.engines.mysql.statements import Statements
+from godwit.engines.mysql.statements import NOTHING, Statements
 from godwit.engines.mysql.tracks import Cursor, GroupName, Track
-from godwit.engines.mysql.xa import HELD_BYTES, Held, images_bytes, parse_statement, too_many
+from godwit.engines.mysql.xa import HELD_BYTES, Held, parse_statement, too_many
 from godwit.errors import CaptureLostError, UntoldError
+from godwit.model.catalog import TableName
 from godwit.model.changes import ShapeChange
 
 #: What a transaction with savepoints may hold in memory before it is handed over in parts.
@@ -25,8 +27,6 @@ class Transactions:
     """Takes events in and keeps the changes of captured tables until they are taken.
 
     Attributes:
-        bytes: of row images kept, those of prepared XA transactions apart.
-        transactions, commits: complete ones with changes that were kept; when they committed.
         caught_up: the server has said that there is nothing more.
     """
 
@@ -35,18 +35,12 @@ class Transactions:
     ) -> None:
         self._relations, self._statements, self._track = relations, statements, track
         self._cursor = Cursor(at)
-        self._operations: list[Operation] = []
-        self._cut = 0
-        #: The transaction of which a part was handed over has ended.
-        self._owed = False
+        self._kept = Backlog(track.position)
         self._maps: dict[int, Plan] = {}
         self._checksums = True
-        self.bytes = 0
-        self.transactions = 0
-        self.commits: list[float] = []
         self.caught_up = False
         # The group that is being read.
-        self._in_group = self._explicit = self._xa = self._skipping = self._handed = False
+        self._in_group = self._explicit = self._xa = self._skipping = False
         self._committed: float | None = None
         self._savepoints: dict[str, int] = {}
         self._held = Held()
@@ -71,45 +65,44 @@ class Transactions:
     # -- what is kept
 
     @property
+    def kept_bytes(self) -> int:
+        """Of row images kept, those of prepared XA transactions apart."""
+        return self._kept.bytes
+
+    @property
     def complete(self) -> bool:
         """There are changes of complete transactions, or the end of one that went in parts."""
-        return self._cut > 0 or self._owed
+        return self._kept.complete
+
+    @property
+    def cut(self) -> bool:
+        """A table has another shape: that is to be taken before the next event comes in."""
+        return self._kept.cut
 
     @property
     def pending(self) -> bool:
         """There are changes, or a transaction is being read."""
-        return bool(self._operations) or self._in_group
+        return not self._kept.empty or self._in_group
 
     @property
     def divisible(self) -> bool:
         """What is open may be handed over in parts: it cannot be taken back any more."""
-        if len(self._operations) <= self._cut or self._xa:
+        if not self._kept.open or self._xa:
             return False
         # To a savepoint is rarely rolled back in the log, but then it must still be possible.
-        return not self._savepoints or self.bytes > SAVEPOINT_BYTES
+        return not self._savepoints or self.kept_bytes > SAVEPOINT_BYTES
 
     def position(self) -> LogPosition:
         """Behind the last complete transaction."""
         return self._track.position()
 
-    def take(self) -> list[Operation]:
-        """All changes of complete transactions."""
-        taken = self._operations[: self._cut]
-        self._operations = self._operations[self._cut :]
-        self._cut, self._owed = 0, False
-        self._forget(taken)
-        self.transactions, self.commits = 0, []
-        return taken
+    def take(self) -> Taken:
+        """All changes of complete transactions, up to where a shape has changed."""
+        return self._kept.take()
 
-    def take_open(self) -> list[Operation]:
+    def take_open(self) -> Taken:
         """The changes so far of the transaction that is being read, when nothing is complete."""
-        taken, self._operations = self._operations, []
-        self._handed = True
-        self._forget(taken)
-        return taken
-
-    def _forget(self, taken: list[Operation]) -> None:
-        self.bytes -= images_bytes(taken)
+        return self._kept.take_open()
 
     # -- events
 
@@ -166,7 +159,7 @@ class Transactions:
             self._cursor.advance(position)
         if self._in_group and position:
             # The server crashed while it wrote this transaction: it never happened.
-            self._undo(self._cut)
+            self._undo()
             self._close_group()
 
     # -- groups
@@ -193,32 +186,26 @@ class Transactions:
         """The group is committed."""
         self._track.end(self._cursor.point())
         if self._skipping:
-            self._undo(self._cut)
-        if len(self._operations) > self._cut or self._handed:
-            self._cut, self._owed = len(self._operations), self._handed
-            self.transactions += 1
-            committed = self._committed
-            self.commits.append(float(moment) if committed is None else committed)
+            self._undo()
+        self._kept.end(float(moment) if self._committed is None else self._committed)
         self._close_group()
 
     def _close_group(self) -> None:
-        self._in_group = self._explicit = self._xa = self._skipping = self._handed = False
+        self._in_group = self._explicit = self._xa = self._skipping = False
         self._committed = None
         if self._savepoints:
             self._savepoints = {}
 
-    def _undo(self, since: int) -> None:
-        """Take changes back; that a table has another shape stays true."""
-        if self._handed:
+    def _undo(self, since: int = 0) -> None:
+        """Take changes back, but for the group's first `since`."""
+        if self._kept.handed:
             raise UntoldError(
                 "a transaction was taken back after a part of it was handed over",
                 where=str(self._cursor.point()),
                 why="it is larger than one batch",
                 hint="let batches be larger (MemoryLimitTotal) and run again",
             )
-        gone = self._operations[since:]
-        self._operations[since:] = [o for o in gone if isinstance(o, ShapeChange)]
-        self._forget(gone)
+        self._kept.undo(since)
 
     # -- rows
 
@@ -228,10 +215,20 @@ class Transactions:
         body = event[e.HEADER + 8 :]
         plan = self._relations.known(body)
         if plan is None:
-            plan, change = self._relations.seen(body)
+            plan, change = self._relations.seen(body, self._passed)
             if change is not None:
-                self._operations.append(change)
+                self._kept.reshape(change)
         self._maps[int.from_bytes(event[e.HEADER : e.HEADER + 6], "little")] = plan
+
+    def _passed(self, mark: LogPosition | None) -> bool:
+        """The group is only read again, or lies before what a table with that mark was loaded
+        with: its shape at that time does not matter.
+        """
+        return self._skipping or (mark is not None and self._track.within(mark))
+
+    def _passed_over(self, table: TableName) -> bool:
+        """A statement about it now means nothing."""
+        return self._relations.left_out(table) or self._passed(self._relations.mark(table))
 
     def _rows(self, event: bytes, _moment: int) -> None:
         if self._skipping and not self._xa:
@@ -254,11 +251,10 @@ class Transactions:
             without = frozenset(t for t, mark in plan.later if within(mark))
         if loaded and without is None:
             return
-        self._operations.append(
+        self._kept.add(
             Images(plan, found.kind, found.before, found.after, found.images, without, loaded)
         )
-        self.bytes += len(found.images)
-        if self._xa and self.bytes > HELD_BYTES:
+        if self._xa and self.kept_bytes > HELD_BYTES:
             raise too_many(str(self._cursor.point()))
 
     def _partial(self, event: bytes, _moment: int) -> None:
@@ -307,10 +303,10 @@ class Transactions:
         elif text == "COMMIT":
             self._end(moment)
         elif text == "ROLLBACK":
-            self._undo(self._cut)
+            self._undo()
             self._end(moment)
         elif word == "SAVEPOINT":
-            self._savepoints[text[9:].strip()] = len(self._operations)
+            self._savepoints[text[9:].strip()] = self._kept.open
         elif word.startswith("ROLLBACK "):
             self._rollback_to(text)
         elif word.startswith("XA ") and (parsed := parse_statement(text)) is not None:
@@ -328,21 +324,29 @@ class Transactions:
         self._undo(since)
 
     def _definition(self, query: e.Query, moment: int) -> None:
+        found = NOTHING
         if not self._skipping:
             found = self._statements.meaning(query.text, query.database)
-            stages = list(found.stages)
-            for table in found.altered:
-                self._relations.altered(table)
-                keys = self._relations.keys_altered(table, query.text)
-                stages += [keys] if keys else []
-            for stage in stages:
-                self._operations.append(stage)
-                if isinstance(stage, ShapeChange):
-                    self._relations.give_up(stage.table)
-            if found.altered or found.stages:
-                self._maps.clear()
+        changes: list[ShapeChange] = []
+        for stage in found.stages:
+            if isinstance(stage, ShapeChange):
+                changes.append(stage)
+            elif not all(self._passed(self._relations.mark(t)) for t in stage.tables):
+                self._kept.add(stage)
+        for table in found.altered:
+            if self._passed_over(table):
+                continue
+            change = self._relations.altered(table, query.text, found.alteration)
+            changes += [change] if change is not None else []
+        changes = [c for c in changes if not self._passed_over(c.table)]
+        if found.altered or found.stages:
+            self._maps.clear()
         if not self._explicit:
             self._end(moment)
+        for change in changes:
+            # Behind the statement: it is a group of its own, or else a table's rows as text.
+            self._relations.changed(change)
+            self._kept.reshape(change)
 
     # -- XA
 
@@ -351,7 +355,7 @@ class Transactions:
             self._explicit = self._xa = True
         elif verb in {"COMMIT", "ROLLBACK"} and self._xa:  # one phase
             if verb == "ROLLBACK":
-                self._undo(self._cut)
+                self._undo()
             self._end(moment)
         elif verb in {"COMMIT", "ROLLBACK"}:
             self._xa_finish(xid, moment, commit=verb == "COMMIT")
@@ -361,10 +365,7 @@ class Transactions:
         if one_phase:
             self._end(moment)
             return
-        held = self._operations[self._cut :]
-        del self._operations[self._cut :]
-        self._forget(held)
-        self._held.put(xid, held, str(self._cursor.point()))
+        self._held.put(xid, self._kept.hold(), str(self._cursor.point()))
         self._track.hold(xid)
         self._track.end(self._cursor.point())
         self._close_group()
@@ -379,9 +380,7 @@ class Transactions:
                 hint=_RELOAD,
             )
         if commit and not self._skipping:
-            self._operations += held or []
-            self.bytes += images_bytes(held or [])
-        else:
-            self._operations += [o for o in held or [] if isinstance(o, ShapeChange)]
+            for operation in held or []:
+                self._kept.add(operation)
         self._track.release(xid)
         self._end(moment)

@@ -141,7 +141,8 @@ def _publish(session: Session, name: str, tables: Sequence[Table], capture: str)
         [name],
     ).fetchall()
     exists = session.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", [name]).fetchone()
-    missing = sorted(wanted - set(rows))
+    listed = {TableName(*row) for row in rows}
+    missing = sorted(wanted - listed)
     lists = sql.SQL(", ").join(sql.SQL("ONLY {}").format(sql.Identifier(*t)) for t in missing)
     publication = sql.Identifier(name)
     if not exists:
@@ -152,8 +153,13 @@ def _publish(session: Session, name: str, tables: Sequence[Table], capture: str)
         # partition would not be told at all.
         query = sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH (publish = {})")
         session.execute(query.format(publication, lists, sql.Literal(operations)))
-    elif missing:
+        return
+    if missing:
         session.execute(sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(publication, lists))
+    # A table that has lost its key since: while they are published its updates are refused.
+    for other in sorted(listed.intersection(t.name for t in tables) - wanted):
+        table = sql.Identifier(*other)
+        session.execute(sql.SQL("ALTER PUBLICATION {} DROP TABLE {}").format(publication, table))
 
 
 def _slot(session: Session, names: CaptureNames) -> Lsn:

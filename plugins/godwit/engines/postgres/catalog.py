@@ -70,7 +70,7 @@ SELECT a.attrelid::bigint AS relation, a.attname AS name, a.atttypid::bigint AS 
        pg_get_expr(d.adbin, d.adrelid) AS expression,
        a.attgenerated::text AS generated, a.attidentity::text AS identity,
        coalesce(l.collisdeterministic, true) AS deterministic,
-       col_description(a.attrelid, a.attnum) AS comment
+       col_description(a.attrelid, a.attnum) AS comment, a.attnum::int AS number
 FROM pg_attribute a
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
@@ -228,6 +228,7 @@ def _column(row: Row, types: Mapping[int, PgType]) -> Column:
         byte_equal=byte_equal(
             types, row["type"], row["typmod"], deterministic=row["deterministic"]
         ),
+        number=row["number"],
     )
 
 

@@ -54,7 +54,8 @@ ORDER BY o.conrelid, o.conname
 CHECKS: LiteralString = """
 SELECT o.conrelid::bigint AS relation, o.conname AS name,
        pg_get_expr(o.conbin, o.conrelid) AS expression,
-       coalesce((to_jsonb(o) ->> 'conenforced')::boolean, true) AS enforced
+       coalesce((to_jsonb(o) ->> 'conenforced')::boolean, true) AS enforced,
+       o.convalidated AS validated
 FROM pg_constraint o
 WHERE o.contype = 'c' AND o.conrelid = ANY(%(oids)s::oid[])
 ORDER BY o.conrelid, o.conname
@@ -91,7 +92,12 @@ def read_attached(conn: psycopg.Connection[Any], oids: Sequence[int]) -> Attache
     for row in fetch(conn, FOREIGN_KEYS, oids=list(oids)):
         found.foreign_keys[row["relation"]].append(_foreign_key(row))
     for row in fetch(conn, CHECKS, oids=list(oids)):
-        check = Check(row["name"], row["expression"], enforced=row["enforced"])
+        check = Check(
+            row["name"],
+            row["expression"],
+            enforced=row["enforced"],
+            validated=row["validated"] or not row["enforced"],
+        )
         found.checks[row["relation"]].append(check)
     return found
 

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from godwit.engines.postgres.connection import Connector, Session
 from godwit.engines.postgres.control import check_epoch
-from godwit.engines.postgres.narrowing import narrows
+from godwit.engines.postgres.narrowing import narrows, narrows_kind
 from godwit.engines.postgres.read import identifier
 from godwit.engines.postgres.refusals import refusal
 from godwit.engines.postgres.write import column_types
@@ -46,7 +46,7 @@ def prepare_tables(
                 continue
             _keeps_values(session, mapping)
             if truncate:
-                _clear(session, mapping.target)
+                empty_table(session, mapping.target)
             elif _has_rows(session, mapping.target):
                 raise LoadError(
                     "the target table already has rows",
@@ -61,10 +61,11 @@ def _keeps_values(session: Session, mapping: TableMapping) -> None:
     """The target's columns, where they were there before, take every value as it is."""
     types = column_types(session, mapping.target)
     narrow = [
-        f"{c.target} ({native} → {types[c.target]})"
+        f"{c.target} ({there.native} → {types[c.target]})"
         for c in mapping.columns
         if c.plain and c.source is not None and c.target in types
-        if narrows(native := mapping.source.column(c.source).native, types[c.target])
+        for there in [mapping.source.column(c.source)]
+        if narrows(there.native, types[c.target]) or narrows_kind(there.type, types[c.target])
     ]
     if narrow:
         raise LoadError(
@@ -108,7 +109,7 @@ def _has_rows(session: Session, table: TableName) -> bool:
     return bool(row and row[0])
 
 
-def _clear(session: Session, table: TableName) -> None:
+def empty_table(session: Session, table: TableName) -> None:
     """Remove every row: TRUNCATE, or DELETE where a foreign key or a privilege is in its way."""
     name = without_heirs(session, table)
     try:
@@ -127,4 +128,4 @@ def clear_rows(
             "DELETE FROM godwit.chunks WHERE migration = %s AND chunk_id = ANY(%s)",
             [epoch.migration, list(chunks)],
         )
-        _clear(session, mapping.target)
+        empty_table(session, mapping.target)

@@ -336,6 +336,13 @@ class PostgresControl:
         )
         return self.plan() or ()
 
+    def replan(self, bundles: Sequence[Bundle]) -> None:
+        """Store another plan in place of the one there is."""
+        self._rows(
+            "UPDATE godwit.plans SET plan = %s WHERE migration = %s",
+            [Jsonb([b.to_json() for b in bundles]), self.migration],
+        )
+
     def plan(self) -> tuple[Bundle, ...] | None:
         """The stored plan."""
         rows = self._read("SELECT plan FROM godwit.plans WHERE migration = %s", [self.migration])

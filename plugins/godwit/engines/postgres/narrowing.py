@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import re
 
+from godwit.model.datatypes import DataType, Kind
+
 _TYPE = re.compile(
     r"^(?P<head>[^(\[]+?) ?(?:\((?P<size>[\d,-]+)\))?(?P<tail>[^\[(]*)(?P<array>(?:\[\])*)$"
 )
 #: Seconds' digits where none are given.
 _PRECISION = 6
+_SINGLE = 32
+_UNBOUNDED = 1 << 30
 _LOSSY = {
     ("double precision", "real"),
     ("numeric", "real"),
@@ -38,6 +42,25 @@ def narrows(source: str, target: str) -> bool:
     if old == new and old.startswith(("time", "interval")):
         return (room or (_PRECISION,))[0] < (size or (_PRECISION,))[0]
     return (old, new) in _LOSSY
+
+
+def narrows_kind(kind: DataType, target: str) -> bool:
+    """As `narrows`, of a type of any engine."""
+    new, room = _parts(target)
+    moments = (Kind.TIMESTAMP, Kind.TIME, Kind.INTERVAL)
+    if kind.kind in moments and new.startswith(("time", "interval")):
+        digits = _PRECISION if kind.precision is None else kind.precision
+        return (room or (_PRECISION,))[0] < digits or (kind.zoned and "without" in new)
+    if kind.kind is Kind.TIMESTAMP:
+        return new == "date"
+    if kind.kind is Kind.DECIMAL:
+        scale = kind.scale or 0 if kind.precision is not None else _UNBOUNDED
+        floats = new in {"real", "double precision"}
+        return floats or (new == "numeric" and bool(room) and room[-1] < scale)
+    if kind.kind is Kind.FLOAT:
+        return (new == "real" and kind.bits != _SINGLE) or (new == "numeric" and bool(room))
+    exact = {"real": 24, "double precision": 53}.get(new)
+    return kind.kind is Kind.INTEGER and exact is not None and (kind.bits or 64) > exact
 
 
 def _parts(native: str) -> tuple[str, tuple[int, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from godwit.engines.postgres.connection import Session
 from godwit.engines.postgres.exchange import to_columns
@@ -18,6 +18,7 @@ from godwit.engines.postgres.frames import (
     Rows,
     Truncate,
 )
+from godwit.engines.postgres.reshaped import ReshapedError
 from godwit.engines.postgres.text_columns import csv_batch
 from godwit.model.catalog import Table, TableName
 from godwit.model.changes import (
@@ -126,16 +127,57 @@ class Relations:
         self._format = format
         self._types: dict[tuple[int, int], str] = {}
         self._known: dict[int, Relation] = {}
+        #: Tables that have another shape, so that nothing of them is read any more.
+        self._out: set[TableName] = set()
+        #: … of which that is told in the middle of a transaction, and what is to be told.
+        self._in_part: set[TableName] = set()
+        self._told: list[ShapeChange] = []
+        self._before: tuple[dict[int, Plan], dict[int, Relation], set[TableName]] | None = None
+        self._messages = 0
+
+    def begin(self) -> None:
+        """Frames are going to be netted out: from here `restore` can start over."""
+        self._before, self._messages, self._told = None, 0, []
+
+    def restore(self) -> None:
+        """As if the frames since `begin` had not come."""
+        if self._before is not None:
+            plans, self._known, self._out = self._before
+            self.plans.clear()
+            self.plans.update(plans)
+
+    def leave_out(self, table: TableName) -> None:
+        """Nothing of the table is read any more, nor of its partitions."""
+        self._out.add(table)
+        for relation, plan in self.plans.items():
+            if isinstance(plan.owner, _Owner) and plan.owner.table == table:
+                self.plans[relation] = Plan(IGNORE)
+
+    def tell_in_part(self, table: TableName) -> None:
+        """That it has another shape is told with what comes before and after it."""
+        self._in_part.add(table)
+
+    def _remember(self) -> None:
+        if self._before is None:
+            self._before = dict(self.plans), dict(self._known), set(self._out)
 
     def close(self) -> None:
         """Close the session that looks types up."""
         self._session.close()
 
-    def seen(self, message: bytes) -> ShapeChange | None:
-        """A Relation message came: make its plan; a shape that isn't the migration's is a stage."""
+    def seen(self, message: bytes) -> list[Rows] | None:
+        """A Relation message came: make its plan. An empty stage is returned when there was another
+        one before: the rows so far are of that.
+
+        Raises:
+            ReshapedError: it isn't the shape that the migration knows.
+        """
+        self._messages += 1
         relation = parse_relation(message)
         if self._known.get(relation.id) == relation:
             return None
+        again: list[Rows] | None = [] if relation.id in self.plans else None
+        self._remember()
         self._known[relation.id] = relation
         table = self._tables.get(relation.name) or self._parts.get(relation.name)
         difference = ""
@@ -145,15 +187,40 @@ class Relations:
         elif table is None:
             table = self._root(relation)
             difference = f"partition {relation.name} was added"
-        if table is None:
+        if table is None or table.name in self._out:
             self.plans[relation.id] = Plan(IGNORE)
-            return None
+            return again
         difference = difference or self._difference(relation, table)
-        if difference:
-            self.plans[relation.id] = Plan(IGNORE)
-            return ShapeChange(table.name, difference)
-        self.plans[relation.id] = self._plan(relation, table)
-        return None
+        if not difference:
+            self.plans[relation.id] = self._plan(relation, table)
+            return again
+        change = ShapeChange(table.name, difference)
+        if table.name in self._marks:
+            self.plans[relation.id] = self._plan_of_other_shape(relation, change)
+            return again
+        self.plans[relation.id] = Plan(IGNORE)
+        self._changed(ReshapedError(change, message=self._messages))
+        return again
+
+    def _plan_of_other_shape(self, relation: Relation, change: ShapeChange) -> Plan:
+        """Of a table that was loaded later: its shape matters only in transactions that the load
+        has not seen. The message comes once, so they may come much later than it.
+        """
+        visible = snapshot_test(self._marks[change.table])
+
+        def skip(xid: int) -> bool:
+            if not visible(xid) and change.table not in self._out:
+                self._changed(ReshapedError(change, xid=xid, relation=relation.id))
+            return True
+
+        return Plan(KEYED, skip=skip, owner=_Owner(change.table, relation.name, (), ()))
+
+    def _changed(self, found: ReshapedError) -> None:
+        if found.change.table not in self._in_part:
+            raise found
+        self._remember()
+        self._told.append(replace(found.change, clean=False))
+        self.leave_out(found.change.table)
 
     def _root(self, relation: Relation) -> Table | None:
         """The captured table that a relation nobody has heard of is a partition of, if any."""
@@ -210,9 +277,7 @@ class Relations:
                 result.append(self._move(stage))
             elif isinstance(stage, Truncate):
                 result += self._truncation(stage)
-            elif isinstance(stage, ShapeChange):
-                result.append(stage)
-        return tuple(result)
+        return (*result, *self._told)
 
     def _changes(self, rows: Rows) -> TableChanges:
         owner = rows.plan.owner

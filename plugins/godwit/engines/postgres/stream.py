@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import psycopg
 from psycopg import pq, sql
@@ -25,11 +26,12 @@ from godwit.engines.postgres.connection import (
     Session,
     unencrypted,
 )
-from godwit.engines.postgres.frames import EPOCH_SHIFT, Plan, compact, scan
+from godwit.engines.postgres.frames import EPOCH_SHIFT, Plan, Scan, compact, scan
 from godwit.engines.postgres.relations import Relations
+from godwit.engines.postgres.reshaped import ReshapedError
 from godwit.errors import CaptureError
 from godwit.model.catalog import TableName
-from godwit.model.changes import ChangeBatch, Format, Idle, Position
+from godwit.model.changes import ChangeBatch, Format, Idle, Position, ShapeChange, Stage
 from godwit.model.mapping import TableMapping
 from godwit.protocols import Wanted
 
@@ -226,6 +228,8 @@ class Stream:
         self._buffer = bytearray(batch_bytes + 2 * BLOCK)
         self._filled = self._scanned = self._cut = 0
         self._end = self._confirmed = self._wal_end = start.value
+        #: The position of what was handed over last.
+        self._at = start.value
         self._commits: list[float] = []
         self._changes = self._open_changes = 0
         self._xid = 0
@@ -266,6 +270,7 @@ class Stream:
         self._answer(quiet=not received)
         if asked and not self._filled and not self._open:
             # The server's answer (or none yet): all before it has been read.
+            self._at = max(self._at, self._wal_end)
             return Idle(Lsn(self._wal_end))
         behind = gather or (want != Wanted.ANY and self._filled >= RECEIVE_BUFFER)
         if behind and 0 < received < 2 * RECEIVE_BUFFER:
@@ -328,16 +333,46 @@ class Stream:
         raise CaptureError("the source ended the replication", where=f"{Lsn(self._end)}", why=why)
 
     def _take(self, end: int, *, final: bool) -> ChangeBatch:
-        view = memoryview(self._buffer)
-        raw = bytes(view[:end])
-        rest = self._filled - end
-        view[:rest] = bytes(view[end : self._filled])
-        view.release()
-        stages, self._xid = compact(
+        """The frames up to `end` as a batch, or those before a table has another shape."""
+        change: ShapeChange | None = None
+        while True:
+            with memoryview(self._buffer) as view:
+                raw = bytes(view[:end])
+            try:
+                stages, xid = self._net(raw)
+                break
+            except ReshapedError as found:
+                self._relations.restore()
+                before = found.before(raw, self._xid)
+                if self._open and not before.cut:
+                    # A part of this transaction was handed over: there is no way back.
+                    self._relations.tell_in_part(found.change.table)
+                else:
+                    change, end, final = found.change, before.cut, True
+        self._xid = xid
+        if change is None:
+            batch = self._whole(stages, end, final=final)
+            self._at = self._end
+        else:
+            batch = self._cut_short(stages, raw, change)
+        self._drop(end)
+        self._taken = time.monotonic()
+        with memoryview(self._buffer) as view:
+            self._forget_keepalives(view)
+        self._wal_end = max(self._wal_end, self._end)
+        return batch
+
+    def _net(self, raw: bytes) -> tuple[tuple[Stage, ...], int]:
+        self._relations.begin()
+        stages, xid = compact(
             raw, self._plans, self._relations.seen, self._xid, binary=self._format == BINARY
         )
+        return self._relations.stages(stages), xid
+
+    def _whole(self, stages: tuple[Stage, ...], end: int, *, final: bool) -> ChangeBatch:
+        """All complete transactions, or a part of the one that is open."""
         batch = ChangeBatch(
-            stages=self._relations.stages(stages),
+            stages=stages,
             position=Lsn(self._end),
             final=final,
             transactions=len(self._commits),
@@ -345,15 +380,37 @@ class Stream:
             commits=tuple(self._commits),
             bytes=end,
         )
-        self._filled, self._scanned = rest, self._scanned - end
-        self._cut, self._commits, self._changes = 0, [], 0
+        self._commits, self._changes = [], 0
         self._open = not final
-        self._taken = time.monotonic()
         if not final:
             self._open_changes = 0
-        self._forget_keepalives(memoryview(self._buffer))
-        self._wal_end = max(self._wal_end, self._end)
         return batch
+
+    def _cut_short(self, stages: tuple[Stage, ...], raw: bytes, change: ShapeChange) -> ChangeBatch:
+        """The complete transactions in `raw`, behind which the table has another shape."""
+        self._relations.leave_out(change.table)
+        before = scan(memoryview(raw), 0, len(raw)) if raw else Scan()
+        self._at = before.end_lsn or self._at
+        batch = ChangeBatch(
+            stages=(*stages, replace(change, clean=True)),
+            position=Lsn(self._at),
+            transactions=len(before.commits),
+            changes=before.changes,
+            commits=tuple(before.commits),
+            bytes=len(raw),
+        )
+        del self._commits[: len(before.commits)]
+        self._changes -= before.changes
+        self._open = False
+        return batch
+
+    def _drop(self, end: int) -> None:
+        """Forget the frames up to `end`."""
+        with memoryview(self._buffer) as view:
+            rest = self._filled - end
+            view[:rest] = bytes(view[end : self._filled])
+        self._filled, self._scanned = rest, self._scanned - end
+        self._cut = max(self._cut - end, 0)
 
     def confirm(self, position: Position) -> None:
         """See `godwit.protocols.ChangeStream.confirm`; sent by the reading thread."""

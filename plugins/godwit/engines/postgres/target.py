@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from godwit.engines.postgres import (
+    alter,
     apply,
     checks,
     clear,
@@ -95,6 +96,19 @@ class PostgresTarget(Checksum):
         """Compare every object of the plan with what the target has."""
         with self.connector.lease("target") as session:
             return ddl_run.parity(session, plan)
+
+    def alter(
+        self,
+        catalog: Catalog,
+        before: TableMapping,
+        now: TableMapping,
+        renamed: Mapping[str, str],
+        *,
+        empty: bool,
+    ) -> None:
+        """Make the target's table of `before` that of `now`."""
+        notes = next(iter(self._controls.values()), None)
+        alter.alter(self.connector, notes, catalog, before, now, renamed, empty=empty)
 
     def drop_tables(self, mappings: Sequence[TableMapping]) -> None:
         """Drop the mapped tables if they exist."""
