@@ -26,6 +26,7 @@ from godwit.model.endpoint import connection_from_text
 from godwit.model.mapping import ColumnMapping, TableMapping
 from godwit.protocols import ChangeStream, Source, Wanted
 from include.demo.servers import Database
+from tests.conftest import SOURCE_VERSION
 
 SECONDS = 20.0
 NAME = "shapes"
@@ -144,6 +145,13 @@ def inserted(batches: Sequence[ChangeBatch], name: str) -> list[int]:
     ]
 
 
+def made(batches: Sequence[ChangeBatch], expected: int) -> bool:
+    """So many transactions; before version 15 servers tell those without rows as well."""
+    found = sum(b.transactions for b in batches)
+    assert found == sum(len(b.commits) for b in batches)
+    return found == expected or (SOURCE_VERSION < 15 and found > expected)
+
+
 def in_one(*statements: str) -> str:
     return "; ".join(("BEGIN", *statements, "COMMIT"))
 
@@ -189,11 +197,11 @@ def test_the_batch_ends_before_the_first_change_in_the_new_shape(
     )
     assert inserted(before, "t") == list(range(30))
     assert sorted(inserted(before, "o")) == list(range(-1, 30))
-    assert sum(b.transactions for b in before) == sum(len(b.commits) for b in before) == 31
+    assert made(before, 31)
     assert sum(b.changes for b in before) == 61
     assert inserted(after, "o") == list(range(30, 60)), "read on, other tables lack nothing"
     assert inserted(after, "t") == []
-    assert sum(b.transactions for b in after) == sum(len(b.commits) for b in after) == 30
+    assert made(after, 30)
     assert sum(b.changes for b in after) == 60
     again = followed.now(before[-1].position)
     assert shapes(again) == []
@@ -246,10 +254,11 @@ def test_a_shape_that_is_told_first_of_all(db: Database) -> None:
         in_one("INSERT INTO o VALUES (1)", "INSERT INTO t VALUES (1, 1)"),
     )
     (cut,), after = cut_of(followed.all_batches())
-    assert (cut.final, cut.transactions, cut.changes, len(cut.stages)) == (True, 0, 0, 1)
-    assert followed.start.includes(cut.position)
+    assert (cut.final, cut.changes, len(cut.stages)) == (True, 0, 1)
+    assert made([cut], 0)
+    assert followed.start.includes(cut.position) or SOURCE_VERSION < 15
     assert inserted(after, "o") == [1]
-    assert sum(b.transactions for b in after) == 1
+    assert made(after, 1)
 
 
 def test_a_cut_never_lies_before_what_was_told_as_idle(db: Database) -> None:
@@ -287,10 +296,10 @@ def test_several_shapes_in_one_buffer(db: Database) -> None:
     assert inserted(batches, "o") == [1, 2, 3]
     assert inserted(batches, "s") == [1]
     assert inserted(batches, "t") == []
-    cuts = [b for b in batches if shapes([b])]
-    told = [(inserted([b], "o"), inserted([b], "s")) for b in cuts]
-    assert told == [([1], []), ([2], [1]), ([3], [])]
-    assert sum(b.transactions for b in batches) == 4
+    cuts = [i + 1 for i, b in enumerate(batches) if shapes([b])]
+    told = [(inserted(batches[:i], "o"), inserted(batches[:i], "s")) for i in cuts]
+    assert told == [([1], []), ([1, 2], [1]), ([1, 2, 3], [1])]
+    assert made(batches, 4)
 
 
 def test_two_shapes_in_one_transaction(db: Database) -> None:
@@ -336,8 +345,9 @@ def test_in_a_transaction_that_went_in_parts_nothing_can_be_cut(db: Database, op
     assert (second.table.name, second.clean) == ("o", True)
     assert len(inserted(batches, "o")) == (15_001 if opened else 10_001)
     assert inserted(batches, "t") == []
-    assert sum(b.transactions for b in batches) == 3
-    assert batches[0].final is not opened
+    assert made(batches, 3)
+    told = [b for b in batches if b.stages]
+    assert told[0].final is not opened
 
 
 def test_partitions_of_a_table_are_left_out_with_it(source_db: Database) -> None:

@@ -439,7 +439,7 @@ def test_defaults_of_postgresql(source_db: Database, mysql_target: MySqlDatabase
           p short, q interval DEFAULT '1 day', r float8 DEFAULT 'NaN', s date DEFAULT CURRENT_DATE, u text DEFAULT upper('x') || 'y');
     """)  # fmt: skip
     told = loaded(source_db, mysql_target)
-    assert mentioned(told_of(told, "default-left-out"), "column i of", "default of column n")
+    assert mentioned(told_of(told, "default-left-out"), "column i of")
     # The default of a domain is its own.
     assert mentioned(told_of(told, "object-not-converted"), f"domain {schema}.short")
     with moving(source_db, mysql_target) as migrator:
@@ -448,12 +448,13 @@ def test_defaults_of_postgresql(source_db: Database, mysql_target: MySqlDatabase
     columns = [*"abcdefghijklmnopqrsu"]
     ((*found,),) = mysql_target.fetch(f"SELECT {', '.join(columns)} FROM t")
     shown = dict(zip(columns, found, strict=True))
-    assert {name for name in columns if shown[name] is None} == {"b", "i", "n", "p"}
+    assert {name for name in columns if shown[name] is None} == {"b", "i", "p"}
     plain = {
         "a": "it's \\",
         "c": 1,
         "e": "it's ok",
         "h": 3,
+        "n": b"\x05",
         "j": '{"a": 1}',
         "o": b"\x00\xff",
     }

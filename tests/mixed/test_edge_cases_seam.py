@@ -272,7 +272,7 @@ def test_foreign_keys_that_changes_meet_in_the_wrong_order(ends: Ends) -> None:
         "CREATE TABLE a (id int PRIMARY KEY, b int, up int, FOREIGN KEY (up) REFERENCES a (id));"
         "CREATE TABLE b (id int PRIMARY KEY, a int, c int, FOREIGN KEY (a) REFERENCES a (id));"
         "ALTER TABLE a ADD FOREIGN KEY (b) REFERENCES b (id);"
-        "CREATE TABLE c (x int, y int, a int, PRIMARY KEY (x, y), KEY (y, x));"
+        "CREATE TABLE c (x int, y int, a int, PRIMARY KEY (x, y), UNIQUE KEY (y, x));"
         "CREATE TABLE d (id int PRIMARY KEY, y int, x int, FOREIGN KEY (y, x) REFERENCES c (y, x));"
         "SET foreign_key_checks = 0;"
         "INSERT INTO a VALUES (1, 1, 2), (2, NULL, 2), (3, 2, 1); INSERT INTO b VALUES (1, 3, 0), (2, 1, 0);"

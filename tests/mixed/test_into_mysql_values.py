@@ -178,3 +178,15 @@ def test_json_that_only_the_source_knows_is_refused_with_the_way_out(
     target = {"conn_id": "b", "settings": {"json": "text"}}
     loaded(source_db, mysql_target, target=target)
     assert mysql_target.fetch("SELECT id, j FROM k") == [(1, nested)]
+
+
+def test_bits_by_default(source_db: Database, mysql_target: MySqlDatabase) -> None:
+    schema = mysql_target.name
+    source_db.execute(
+        f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.k (id int PRIMARY KEY,"
+        " b bit(3) DEFAULT B'101', v bit varying(9) DEFAULT '11')"
+    )
+    told = loaded(source_db, mysql_target)
+    assert told.findings("default-left-out") == []
+    mysql_target.execute("INSERT INTO k (id) VALUES (1)")
+    assert mysql_target.fetch("SELECT b + 0, v FROM k") == [(5, "11")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import random
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -278,6 +279,21 @@ def test_tables_without_identity_are_multisets(bench: Bench, index: str) -> None
         [(1, "same", 3), (None, None, 1), (2, "f", 1), (3, "new", 1)], key=str
     )
     assert bench.fetch("SELECT n + 0e0 FROM log WHERE at = 2") == [(16777216.0,)]
+    assert bench.logged == set()
+
+
+def test_many_rows_without_a_value_in_the_indexed_column(bench: Bench) -> None:
+    """Each of them looked for among all the others would be twenty million hashes."""
+    bench.add(table("log", LOG), LOG_DDL[:-1] + ", KEY (at))")
+    lines = [(None, f"line {n // 2}", n % 2 / 4, None) for n in range(8000)]
+    twice = [(None, "twice", None, None)] * 3
+    bench.apply(bench.changes("log", inserts=rows("at, line, n, j", *lines, *twice)))
+    began = time.monotonic()
+    bench.apply(bench.changes("log", deletes=rows("at, line, n, j", *lines[:5000], *twice[:2])))
+    assert time.monotonic() - began < 20
+    assert bench.fetch("SELECT COUNT(*), COUNT(DISTINCT line), SUM(line = 'twice') FROM log") == [
+        (3001, 1501, 1)
+    ]
     assert bench.logged == set()
 
 

@@ -15,6 +15,7 @@ from godwit.model.dialects import mentioned, translate
 _OWN_TEXT = frozenset({Kind.ARRAY, Kind.OPAQUE, Kind.INTERVAL, Kind.JSON, Kind.UUID})
 _MOMENTS = frozenset({Kind.DATE, Kind.TIME, Kind.TIMESTAMP})
 _CAST_LITERAL = re.compile(r"^\(?'((?:[^']|'')*)'\)?(?:::[\w\s.\"\[\],()]+)?$", re.DOTALL)
+_BITS = re.compile(r"^\(?[Bb]?'([01]+)'(?:::[\w\s\"(),]+)?\)?$")
 _ISO = re.compile(
     r"^\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d(?:\.\d+)?)?$|^\d\d:\d\d(?::\d\d(?:\.\d+)?)?$"
 )
@@ -32,6 +33,10 @@ def default(expression: str, engine: str, spelt: Spelt) -> str | None:
     kind = spelt.kind.kind
     if spelt.text.startswith(("datetime", "time")) and (now := _now(expression, engine, spelt)):
         return now
+    bits = _BITS.match(expression)
+    if bits and kind is Kind.BIT:
+        # Bit strings without a fixed length are text here.
+        return f"b'{bits[1]}'" if spelt.text.startswith("bit") else literal(bits[1])
     match = _CAST_LITERAL.match(expression)
     if match and (kind in _OWN_TEXT or (kind in _MOMENTS and _ISO.match(match[1]))):
         return _bracketed(literal(match[1].replace("''", "'")), spelt.text)

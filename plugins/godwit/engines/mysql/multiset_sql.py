@@ -37,10 +37,9 @@ class RowsSql:
         hashes = ", ".join(f"IFNULL(SHA2({c.exact(table)}, 256), '-')" for c in self._columns)
         return f"UNHEX(SHA2(CONCAT({hashes}), 256))"
 
-    @cached_property
-    def _join(self) -> str:
+    def _join(self, *, scan: bool) -> str:
         match = f"g.{self.HASH} = {self._hash('t')}"
-        if self._finder is None:
+        if scan or self._finder is None:
             # The whole table is read once, and the groups are looked up.
             return f"{self._t} t STRAIGHT_JOIN {self._g} g ON {match}"
         name = quoted(self._finder)
@@ -79,10 +78,24 @@ class RowsSql:
         )
 
     @cached_property
-    def plenty(self) -> str:
-        """Groups of which the table has more rows than are to go: hash, how many are to go."""
+    def crowd(self) -> str:
+        """How many groups share one value of the column that finds them, at most; empty: none does.
+
+        For each of them all rows with that value are read: thousands of groups without a value
+        would read thousands of rows each.
+        """
+        if self._finder is None:
+            return ""
+        name = quoted(self._finder)
+        return f"SELECT COUNT(*) FROM {self._g} GROUP BY {name} ORDER BY 1 DESC LIMIT 1"
+
+    def plenty(self, *, scan: bool) -> str:
+        """Groups of which the table has more rows than are to go: hash, how many are to go.
+
+        `scan`: read the whole table once instead of looking for each group.
+        """
         return (
-            f"SELECT g.{self.HASH}, MAX(g.{self.COUNT}) FROM {self._join}"
+            f"SELECT g.{self.HASH}, MAX(g.{self.COUNT}) FROM {self._join(scan=scan)}"
             f" GROUP BY g.{self.HASH} HAVING COUNT(*) > MAX(g.{self.COUNT})"
         )
 
@@ -91,10 +104,9 @@ class RowsSql:
         """Take a group out."""
         return f"DELETE FROM {parameterless(self._g)} WHERE {self.HASH} = %s"
 
-    @cached_property
-    def delete(self) -> str:
+    def delete(self, *, scan: bool) -> str:
         """Delete all rows of the groups that are left."""
-        return f"DELETE t FROM {self._join}"
+        return f"DELETE t FROM {self._join(scan=scan)}"
 
     @cached_property
     def delete_some(self) -> str:

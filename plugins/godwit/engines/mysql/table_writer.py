@@ -27,6 +27,9 @@ from godwit.model.changes import Format, KeyMove, Payload, TableChanges
 from godwit.model.mapping import TableMapping
 from godwit.protocols import Reselect
 
+#: Groups of like rows with one value in the column that finds them: more than these are looked up
+#: in one reading of the whole table.
+_CROWD = 8
 #: Seconds after which the table's indexes and size are looked up again.
 FACTS_SECONDS = 60.0
 #: A stage that held more rows is truncated between transactions instead of deleted from within one.
@@ -365,12 +368,13 @@ class TableWriter:
             self._groups[statements] = groups
         self.session.run(groups.empty)
         self.session.run(groups.fill)
+        scan = bool(groups.crowd) and int(self.session.value(groups.crowd) or 0) > _CROWD
         met = 0
-        for group, wanted in self.session.rows(groups.plenty):
+        for group, wanted in self.session.rows(groups.plenty(scan=scan)):
             values = {"hash": group, "rows": int(wanted)}
             met += self.session.run(groups.delete_some, values)
             self.session.run(groups.leave_out, [group])
-        return met + self.session.run(groups.delete)
+        return met + self.session.run(groups.delete(scan=scan))
 
     # -- identities that change
 
