@@ -25,6 +25,8 @@ from godwit.steps.validate import CatchUp, validate
 
 #: Seconds without a sign of life after which the running session isn't waited for any more.
 ALIVE = 15.0
+#: … and looked at so often.
+GLANCE = 1.0
 #: Slack of the lag gate: an idle session moves its checkpoint about once a second.
 IDLE = 2.0
 #: A session that showed itself within these seconds may be reconnecting.
@@ -418,17 +420,35 @@ class _Machine:
         with self._step("drain", {"position": str(position)}):
             cut.control.set_stop(position)
             deadline = time.monotonic() + cut.drain_timeout
-            # Nobody reads the log: no use in waiting for a sign of life.
-            patience = ALIVE if is_followed(cut) else 0.0
-            wait = CatchUp(cut.source, cut.control, patience=patience, stop=cut.stop)
+            if not self._drained(position, deadline):
+                # A session of our own takes over; it fences one that hangs.
+                cut.drain(position)
+                wait = CatchUp(cut.source, cut.control, patience=0.0, stop=cut.stop)
+                wait.until(position, deadline=deadline)
+
+    def _drained(self, position: Position, deadline: float) -> bool:
+        """The session that follows has applied everything; False when there is none (or none any
+        more), or when it hangs.
+
+        Raises:
+            CaptureError: it does not get there in time.
+        """
+        cut = self._cut
+        seen, moved = None, time.monotonic()
+        # A log may look followed for a moment after its reader has gone.
+        while is_followed(cut) and time.monotonic() - moved < ALIVE:
             try:
+                wait = CatchUp(cut.source, cut.control, patience=GLANCE, stop=cut.stop)
                 wait.until(position, deadline=deadline)
             except CaptureError:
                 if time.monotonic() >= deadline:
                     raise
-                # A session of our own takes over; it fences one that hangs.
-                cut.drain(position)
-                wait.until(position, deadline=deadline)
+                checkpoint = cut.control.progress().checkpoint
+                if checkpoint != seen:
+                    seen, moved = checkpoint, time.monotonic()
+            else:
+                return True
+        return False
 
     def _validate(self) -> None:
         cut = self._cut

@@ -16,7 +16,8 @@ class RowsSql:
 
     Args:
         statements: those of the stage that holds the rows to be removed.
-        groups: name of a temporary table for the distinct ones among them.
+        groups: name of a temporary table for the distinct ones among them; another one has that
+            name and ``_by``.
     """
 
     HASH, COUNT = "godwit_hash", "godwit_wanted"
@@ -24,6 +25,7 @@ class RowsSql:
     def __init__(self, statements: TableSql, groups: str) -> None:
         self._of = statements
         self._g = quoted(statements.table.schema, groups)
+        self._v = quoted(statements.table.schema, f"{groups}_by")
         self._t, self._s = quoted(*statements.table), quoted(*statements.stage)
         self._columns = [statements.facts.column(c) for c in statements.columns]
         self._finder = statements.facts.finder
@@ -37,65 +39,58 @@ class RowsSql:
         hashes = ", ".join(f"IFNULL(SHA2({c.exact(table)}, 256), '-')" for c in self._columns)
         return f"UNHEX(SHA2(CONCAT({hashes}), 256))"
 
-    def _join(self, *, scan: bool) -> str:
-        match = f"g.{self.HASH} = {self._hash('t')}"
-        if scan or self._finder is None:
+    @cached_property
+    def _join(self) -> str:
+        groups = f"STRAIGHT_JOIN {self._g} g ON g.{self.HASH} = {self._hash('t')}"
+        if self._finder is None:
             # The whole table is read once, and the groups are looked up.
-            return f"{self._t} t STRAIGHT_JOIN {self._g} g ON {match}"
+            return f"{self._t} t {groups}"
+        # Every row that may be meant is read once: thousands of groups may share one value.
         name = quoted(self._finder)
-        return f"{self._g} g STRAIGHT_JOIN {self._t} t ON t.{name} <=> g.{name} AND {match}"
+        return f"{self._v} v STRAIGHT_JOIN {self._t} t ON t.{name} <=> v.{name} {groups}"
 
     @cached_property
-    def create(self) -> str:
-        """The table of groups: a hash, how many are to go, and the column that finds them."""
+    def create(self) -> tuple[str, ...]:
+        """The tables of groups (a hash, how many are to go, the column that finds them) and of the
+        values in that column.
+        """
         found = [c.declared for c in self._columns if c.name == self._finder]
         parts = [
             f"{self.HASH} BINARY(32) NOT NULL PRIMARY KEY",
             f"{self.COUNT} INT UNSIGNED NOT NULL",
             *found,
         ]
-        return f"CREATE TEMPORARY TABLE IF NOT EXISTS {self._g} ({', '.join(parts)}) ENGINE=InnoDB"
+        tables = {self._g: parts, **({self._v: found} if found else {})}
+        return tuple(
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({', '.join(columns)}) ENGINE=InnoDB"
+            for name, columns in tables.items()
+        )
 
     @cached_property
     def drop(self) -> str:
-        """Its end."""
-        return f"DROP TEMPORARY TABLE IF EXISTS {self._g}"
+        """Their end."""
+        return f"DROP TEMPORARY TABLE IF EXISTS {self._g}, {self._v}"
 
     @cached_property
-    def empty(self) -> str:
-        """For another use."""
-        return f"DELETE FROM {self._g}"
-
-    @cached_property
-    def fill(self) -> str:
-        """Group the staged rows."""
+    def fill(self) -> tuple[str, ...]:
+        """Group the staged rows, in place of those of before."""
         extra = "" if self._finder is None else f", {quoted(self._finder)}"
         value = "" if self._finder is None else f", s.{quoted(self._finder)}"
-        return (
+        groups = (
             f"INSERT INTO {self._g} ({self.HASH}, {self.COUNT}{extra})"
             f" SELECT {self._hash('s')}, 1{value} FROM {self._s} s"
             f" ON DUPLICATE KEY UPDATE {self.COUNT} = {self.COUNT} + 1"
         )
+        if self._finder is None:
+            return f"DELETE FROM {self._g}", groups
+        values = f"INSERT INTO {self._v} SELECT DISTINCT {quoted(self._finder)} FROM {self._g}"
+        return f"DELETE FROM {self._g}", f"DELETE FROM {self._v}", groups, values
 
     @cached_property
-    def crowd(self) -> str:
-        """How many groups share one value of the column that finds them, at most; empty: none does.
-
-        For each of them all rows with that value are read: thousands of groups without a value
-        would read thousands of rows each.
-        """
-        if self._finder is None:
-            return ""
-        name = quoted(self._finder)
-        return f"SELECT COUNT(*) FROM {self._g} GROUP BY {name} ORDER BY 1 DESC LIMIT 1"
-
-    def plenty(self, *, scan: bool) -> str:
-        """Groups of which the table has more rows than are to go: hash, how many are to go.
-
-        `scan`: read the whole table once instead of looking for each group.
-        """
+    def plenty(self) -> str:
+        """Groups of which the table has more rows than are to go: hash, how many are to go."""
         return (
-            f"SELECT g.{self.HASH}, MAX(g.{self.COUNT}) FROM {self._join(scan=scan)}"
+            f"SELECT g.{self.HASH}, MAX(g.{self.COUNT}) FROM {self._join}"
             f" GROUP BY g.{self.HASH} HAVING COUNT(*) > MAX(g.{self.COUNT})"
         )
 
@@ -104,9 +99,10 @@ class RowsSql:
         """Take a group out."""
         return f"DELETE FROM {parameterless(self._g)} WHERE {self.HASH} = %s"
 
-    def delete(self, *, scan: bool) -> str:
+    @cached_property
+    def delete(self) -> str:
         """Delete all rows of the groups that are left."""
-        return f"DELETE t FROM {self._join(scan=scan)}"
+        return f"DELETE t FROM {self._join}"
 
     @cached_property
     def delete_some(self) -> str:

@@ -27,9 +27,6 @@ from godwit.model.changes import Format, KeyMove, Payload, TableChanges
 from godwit.model.mapping import TableMapping
 from godwit.protocols import Reselect
 
-#: Groups of like rows with one value in the column that finds them: more than these are looked up
-#: in one reading of the whole table.
-_CROWD = 8
 #: Seconds after which the table's indexes and size are looked up again.
 FACTS_SECONDS = 60.0
 #: A stage that held more rows is truncated between transactions instead of deleted from within one.
@@ -364,17 +361,17 @@ class TableWriter:
         groups = self._groups.get(statements)
         if groups is None:
             groups = RowsSql(statements, f"godwit_groups_{next(_numbers)}")
-            self.session.run(groups.create)
+            for statement in groups.create:
+                self.session.run(statement)
             self._groups[statements] = groups
-        self.session.run(groups.empty)
-        self.session.run(groups.fill)
-        scan = bool(groups.crowd) and int(self.session.value(groups.crowd) or 0) > _CROWD
+        for statement in groups.fill:
+            self.session.run(statement)
         met = 0
-        for group, wanted in self.session.rows(groups.plenty(scan=scan)):
+        for group, wanted in self.session.rows(groups.plenty):
             values = {"hash": group, "rows": int(wanted)}
             met += self.session.run(groups.delete_some, values)
             self.session.run(groups.leave_out, [group])
-        return met + self.session.run(groups.delete(scan=scan))
+        return met + self.session.run(groups.delete)
 
     # -- identities that change
 
