@@ -45,6 +45,10 @@ class Column:
     byte_equal: bool = True
     #: The engine's own lasting number of the column, which no rename changes; 0 = it has none.
     number: int = field(default=0, compare=False)
+    #: Changes whenever the column's definition does; 0 = the engine has no such number.
+    version: int = field(default=0, compare=False)
+    #: Rows from before the column have a value that the engine keeps apart.
+    filled: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,7 @@ class Table:
         old_rows: the log carries the complete old row of updates and deletes.
         rows, bytes: the source's estimates; -1 rows = never analysed.
         incarnation: changes when the table is dropped and made again.
+        storage: changes when all rows are written anew; empty = the engine does not tell.
     """
 
     name: TableName
@@ -161,6 +166,7 @@ class Table:
     bytes: int = 0
     parts: tuple[Part, ...] = ()
     incarnation: str = ""
+    storage: str = field(default="", compare=False)
     comment: str | None = None
     indexes: tuple[Index, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()

@@ -131,6 +131,7 @@ class ShapeChange:
             change lies at or before the batch's position, and nothing of what came after it.
         grown: nothing that is read has changed: columns were added (or such that are computed were
             changed). Who does not want them may read on: the stream goes on with the table.
+        rewritten: rows may have other values now without the log telling it.
     """
 
     table: TableName
@@ -138,6 +139,7 @@ class ShapeChange:
     renamed: tuple[tuple[str, str], ...] = ()
     clean: bool = False
     grown: bool = False
+    rewritten: bool = False
 
     @property
     def reason(self) -> str:

@@ -27,7 +27,7 @@ from godwit.model.changes import ShapeChange
 from godwit.model.report import Finding, Severity
 from godwit.steps import schema
 from godwit.steps.reshaped import difference
-from godwit.steps.telling import renamed_columns, untold
+from godwit.steps.telling import renamed_columns, unmapped, untold
 
 if TYPE_CHECKING:
     from godwit.model.catalog import Catalog
@@ -86,6 +86,7 @@ def _noted(control: Control) -> dict[TableName, ShapeChange]:
             told["description"],
             tuple((old, new) for old, new in told["renamed"]),
             clean=told["clean"],
+            rewritten=told["rewritten"],
         )
         for told in control.recall(_MEMORY) or []
     }
@@ -98,6 +99,7 @@ def _remember(control: Control, changes: Mapping[TableName, ShapeChange]) -> Non
             "description": c.description,
             "renamed": [list(pair) for pair in c.renamed],
             "clean": c.clean,
+            "rewritten": c.rewritten,
         }
         for c in changes.values()
     ]
@@ -172,7 +174,9 @@ class Alterations:
         table = before.source.name
         catalog, now = self._rules.remap(table)
         renamed = renamed_columns(before.source, now.source, change)
-        reason = untold(before.source, now.source, change, renamed)
+        reason = untold(before.source, now.source, change, renamed) or unmapped(
+            before, now, renamed
+        )
         if not reason:
             try:
                 self._target.alter(catalog, before, now, renamed, empty=False)
@@ -194,9 +198,10 @@ class Alterations:
         plan = self._control.plan()
         if plan is None:
             raise SchemaChangedError("this migration loads no tables", where=str(table))
-        self._target.prepare_tables([now], "DO_NOTHING", self._control.take_epoch("prepare"))
         made = schema.plan(self._target, catalog, [now], self._report)
         schema.convert(self._target, made, self._report)
+        # A table that was there with rows of somebody else's is left as it is.
+        self._target.prepare_tables([now], "DO_NOTHING", self._control.take_epoch("prepare"))
         schema.make_keys(self._target, made, self._report)
         schema.finish(self._target, made, self._report)
         self._rules.keep(now)

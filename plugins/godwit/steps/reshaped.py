@@ -8,6 +8,7 @@ from godwit.errors import LoadError, SchemaChangedError
 from godwit.model.report import Finding, Severity
 
 if TYPE_CHECKING:
+    from godwit.model.catalog import Column
     from godwit.model.mapping import TableMapping
     from godwit.protocols import Control, ErrorPolicy, Reporter, Source
 
@@ -46,6 +47,14 @@ def suspend_if_reshaped(
     report.event("suspended", {"table": str(name), "reason": reason})
 
 
+def _spelled(column: Column) -> str:
+    """The type with its labels, which a type of its own does not show; the empty label of refused
+    values is none of the column's own.
+    """
+    labels = [label for label in column.type.labels if label]
+    return column.native if not labels else f"{column.native} of {', '.join(labels)}"
+
+
 def difference(mapping: TableMapping, source: Source, *, exactly: bool = False) -> str:
     """How the source's table differs from the one that was planned; empty = not at all.
 
@@ -57,7 +66,7 @@ def difference(mapping: TableMapping, source: Source, *, exactly: bool = False) 
         return "it was dropped or renamed"
     if now.incarnation != before.incarnation:
         return "it was dropped and made again"
-    old, new = ({c.name: c.native for c in table.columns} for table in (before, now))
+    old, new = ({c.name: _spelled(c) for c in table.columns} for table in (before, now))
     parts = [f"column {c} was dropped or renamed" for c in old if c not in new]
     parts += [
         f"column {c} changed from {old[c]} to {new[c]}"

@@ -67,11 +67,6 @@ class RowsSql:
         )
 
     @cached_property
-    def drop(self) -> str:
-        """Their end."""
-        return f"DROP TEMPORARY TABLE IF EXISTS {self._g}, {self._v}"
-
-    @cached_property
     def fill(self) -> tuple[str, ...]:
         """Group the staged rows, in place of those of before."""
         extra = "" if self._finder is None else f", {quoted(self._finder)}"

@@ -197,11 +197,17 @@ class Relations:
                 )
         found = column_difference(session, self._connector.version, table, wanted)
         described = ", ".join(found.parts)
+        if not described and not told.replaced and not told.optional:
+            # It was altered and altered back, or what is known of it is younger than this.
+            what = "its columns were altered"
+            return ShapeChange(table.name, what, grown=True, rewritten=told.converted)
         if not described or described == self._told.get(table.name):
             return None
         self._told[table.name] = described
         renamed = told.renamed if told.understood else ()
-        return ShapeChange(table.name, described, renamed, grown=found.grown and not unnamed)
+        grown = found.grown and not unnamed
+        rewritten = told.replaced or told.converted
+        return ShapeChange(table.name, described, renamed, grown=grown, rewritten=rewritten)
 
     def left_out(self, table: TableName) -> bool:
         """It has another shape, so it is no longer read."""

@@ -16,6 +16,7 @@ _NO_COLUMNS = frozenset(
     {"INDEX", "KEY", "PRIMARY", "UNIQUE", "FULLTEXT", "SPATIAL", "FOREIGN", "CONSTRAINT", "CHECK"}
     | {"PARTITION", "SYSTEM", "PERIOD"}
 )
+_VERBS = frozenset({"ADD", "DROP", "MODIFY", "CHANGE", "RENAME", "ALTER"})
 _BETWEEN = frozenset({"COLUMN", "IF", "NOT", "EXISTS"})
 _COLUMNS = (
     "SELECT COLUMN_NAME, COLUMN_TYPE, EXTRA, GENERATION_EXPRESSION FROM information_schema.COLUMNS"
@@ -34,6 +35,8 @@ class Alteration:
         modified: these may have another type.
         converted: all texts may have another character set.
         understood: none of this was told in a way that is not known.
+        optional: nothing was done if it had been done before (IF NOT EXISTS).
+        replaced: another table has taken its place.
     """
 
     columns: bool = False
@@ -42,6 +45,8 @@ class Alteration:
     modified: tuple[str, ...] = ()
     converted: bool = False
     understood: bool = True
+    optional: bool = False
+    replaced: bool = False
 
     def of(self, names: Collection[str]) -> Alteration:
         """The same with columns spelled as the table has them: case does not matter to servers."""
@@ -58,6 +63,8 @@ class Alteration:
             tuple(map(known, self.modified)),
             self.converted,
             self.understood,
+            self.optional,
+            self.replaced,
         )
 
     @property
@@ -67,31 +74,30 @@ class Alteration:
 
 
 #: Of a table that another one has taken the place of, as a tool altered it.
-REPLACED = Alteration(columns=True)
+REPLACED = Alteration(columns=True, replaced=True)
 
 
 def alteration(found: Sequence[Token], p: int) -> Alteration:
     """What the clauses from `p` on do."""
     columns = converted = False
-    understood = True
+    understood = optional = True
     dropped: list[str] = []
     modified: list[str] = []
     renamed: list[tuple[str, str]] = []
     for clause in _clauses(found, p):
         word, q, explicit = clause[0].word, 1, False
+        exists = False
         while q < len(clause) and clause[q].word in _BETWEEN:
             explicit = explicit or clause[q].word == "COLUMN"
+            exists = exists or clause[q].word == "EXISTS"
             q += 1
         rest = clause[q:]
         if word == "CONVERT" and rest and rest[0].word == "TO":
             columns = converted = True
-        if word not in {"ADD", "DROP", "MODIFY", "CHANGE", "RENAME"} or not rest:
-            continue
-        if word == "RENAME" and not explicit:
-            continue  # the table, or an index
-        if word in {"ADD", "DROP"} and not explicit and _no_column(rest):
+        if word not in _VERBS or not rest or (not explicit and _other(word, rest)):
             continue
         columns = True
+        optional = optional and exists
         pair = _pair(rest, to=word == "RENAME")
         if word == "DROP":
             dropped.append(rest[0].name)
@@ -109,7 +115,15 @@ def alteration(found: Sequence[Token], p: int) -> Alteration:
         tuple(filter(None, modified)),
         converted,
         understood,
+        columns and optional and not converted,
     )
+
+
+def _other(word: str, rest: Sequence[Token]) -> bool:
+    """It is about the table, an index, a check or the like."""
+    if word == "RENAME":
+        return True
+    return word in {"ADD", "DROP", "ALTER"} and _no_column(rest)
 
 
 def _no_column(rest: Sequence[Token]) -> bool:

@@ -58,7 +58,7 @@ SELECT c.oid::bigint AS oid,
             WHEN c.reltuples = 0 AND c.relpages = 0
                  AND current_setting('server_version_num')::int < 140000 THEN -1
             ELSE c.reltuples::bigint END AS rows,
-       coalesce(pg_table_size(c.oid), 0) AS bytes
+       coalesce(pg_table_size(c.oid), 0) AS bytes, c.relfilenode::bigint::text AS storage
 FROM pg_class c WHERE c.oid = ANY(%(oids)s::oid[])
 """
 
@@ -70,7 +70,8 @@ SELECT a.attrelid::bigint AS relation, a.attname AS name, a.atttypid::bigint AS 
        pg_get_expr(d.adbin, d.adrelid) AS expression,
        a.attgenerated::text AS generated, a.attidentity::text AS identity,
        coalesce(l.collisdeterministic, true) AS deterministic,
-       col_description(a.attrelid, a.attnum) AS comment, a.attnum::int AS number
+       col_description(a.attrelid, a.attnum) AS comment, a.attnum::int AS number,
+       a.xmin::text::bigint AS version, a.atthasmissing AS filled
 FROM pg_attribute a
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
@@ -229,6 +230,8 @@ def _column(row: Row, types: Mapping[int, PgType]) -> Column:
             types, row["type"], row["typmod"], deterministic=row["deterministic"]
         ),
         number=row["number"],
+        version=row["version"],
+        filled=row["filled"],
     )
 
 
@@ -255,6 +258,11 @@ def _table(relation: Row, found: _Found) -> Table:
         bytes=size,
         parts=parts,
         incarnation=f"{relation['database']}.{oid}",
+        storage=",".join(
+            found.sizes[o]["storage"]
+            for o in (oid, *(x["oid"] for x in leaves))
+            if o in found.sizes
+        ),
         comment=found.comments.get(oid),
         indexes=tuple(found.attached.indexes.get(oid, ())),
         foreign_keys=tuple(found.attached.foreign_keys.get(oid, ())),

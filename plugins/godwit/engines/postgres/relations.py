@@ -191,10 +191,11 @@ class Relations:
             self.plans[relation.id] = Plan(IGNORE)
             return again
         difference = difference or self._difference(relation, table)
-        if not difference:
+        untold = "" if difference else self._untold(relation, table)
+        if not difference and not untold:
             self.plans[relation.id] = self._plan(relation, table)
             return again
-        change = ShapeChange(table.name, difference)
+        change = ShapeChange(table.name, difference or untold, rewritten=bool(untold))
         if table.name in self._marks:
             self.plans[relation.id] = self._plan_of_other_shape(relation, change)
             return again
@@ -256,6 +257,32 @@ class Relations:
         ]
         if table.capture == "full" and not _tells(relation, table):
             parts.append("its replica identity was changed")
+        return ", ".join(parts)
+
+    def _untold(self, relation: Relation, table: Table) -> str:
+        """What was done to columns that look as before: exchanged, made anew, or computed anew.
+
+        The message comes after every definition, and with the first row of a session.
+        """
+        known = {c.name: c for c in table.columns if c.version}
+        if not known or relation.name != table.name or table.parts:
+            return ""
+        rows = self._session.execute(
+            "SELECT a.attname, a.attnum, a.xmin::text::bigint, c.relfilenode::bigint::text"
+            " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+            " WHERE c.oid = %s::oid AND a.attnum > 0 AND NOT a.attisdropped",
+            [relation.id],
+        ).fetchall()
+        parts = []
+        for name, number, version, storage in rows:
+            column = known.get(name)
+            if column is None:
+                continue  # the log will tell
+            if column.number != number:
+                parts.append(f"column {name} is another one")
+            elif column.version != version and storage != table.storage:
+                # So is a column whose type was altered with USING, and nothing but that.
+                parts.append(f"column {name} was altered and the rows were written anew")
         return ", ".join(parts)
 
     def _type(self, oid: int, modifier: int) -> str:
