@@ -211,14 +211,14 @@ def test_decimals_of_every_shape(mysql_source: MySqlDatabase, target_db: Databas
 
 
 def test_documents_as_the_source_writes_them(
-    mysql_source: MySqlDatabase, target_db: Database
+    mariadb_source: MySqlDatabase, target_db: Database
 ) -> None:
     documents = [
         '{"b":1.0,"a":1,"b":2}', "12345678901234567890123", '{"n": 9007199254740993}', "null",
         '"\\\\u00e9\\\\ud83d\\\\ude00"', '{"":""}', "[]", '[' * 30 + ']' * 30, "  {\"sp\" :  1 }",
         "-0.0", "1E400", '"tab\\\\t nl\\\\n quote\\\\" back\\\\\\\\ "',
     ]  # fmt: skip
-    found = both_roads(mysql_source, target_db, "json", [*(f"'{d}'" for d in documents), "NULL"])
+    found = both_roads(mariadb_source, target_db, "json", [*(f"'{d}'" for d in documents), "NULL"])
     assert found == [*(d.replace("\\\\", "\\") for d in documents), None]
 
 
@@ -387,11 +387,13 @@ def test_rows_larger_than_a_packet(mysql_source: MySqlDatabase, target_db: Datab
     mysql_source.execute("UPDATE t SET n = 2 WHERE id = 1")
     caught_up(mysql_source, target_db)
     found = target_db.fetch(
-        "SELECT id, octet_length(a), octet_length(b), octet_length(c), md5(a), md5(b), md5(c), n"
+        "SELECT id, octet_length(a), octet_length(b), octet_length(c), encode(sha256(a), 'hex'),"
+        " encode(sha256(convert_to(b, 'UTF8')), 'hex'), encode(sha256(c), 'hex'), n"
         f' FROM "{mysql_source.name}".t ORDER BY id'
     )
     here = mysql_source.fetch(
-        "SELECT id, LENGTH(a), LENGTH(b), LENGTH(c), MD5(a), MD5(b), MD5(c), n FROM t ORDER BY id"
+        "SELECT id, LENGTH(a), LENGTH(b), LENGTH(c), SHA2(a, 256), SHA2(b, 256),"
+        " SHA2(c, 256), n FROM t ORDER BY id"
     )
     assert found == list(here)
     assert unequal(mysql_source, target_db) == {}

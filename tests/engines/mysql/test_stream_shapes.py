@@ -62,8 +62,12 @@ def shapes(batches: Sequence[ChangeBatch]) -> list[ShapeChange]:
     return found
 
 
+#: Told of statements of which the catalog shows nothing any more; who likes may read on.
+ALTERED = "its columns were altered"
+
+
 def only(batches: Sequence[ChangeBatch]) -> ShapeChange:
-    (change,) = shapes(batches)
+    (change,) = (c for c in shapes(batches) if c.description != ALTERED)
     return change
 
 
@@ -178,7 +182,8 @@ def test_what_leaves_the_columns_alone_goes_on(table: MySqlDatabase, alter: str)
     table.execute(f"ALTER TABLE t {alter}")
     table.execute("INSERT INTO t (id, v, n) VALUES (2, 'é', 2)")
     batches = followed.all_batches()
-    assert shapes(batches) == []
+    columns = alter.startswith(("ALTER", "MODIFY", "CONVERT"))
+    assert [(c.description, c.grown) for c in shapes(batches)] == [(ALTERED, True)] * columns
     assert Replica(followed.mappings[0]).apply(batches)() == followed.rows_now()
 
 
@@ -253,7 +258,7 @@ def test_labels_are_those_of_the_event(source: MySqlDatabase) -> None:
         "ALTER TABLE t MODIFY e enum('a','b','c'), MODIFY s set('x','y')",
     )
     batches = followed.all_batches()
-    assert shapes(batches) == []
+    assert [(c.description, c.grown) for c in shapes(batches)] == [(ALTERED, True)] * 2
     rows = [
         row
         for b in batches

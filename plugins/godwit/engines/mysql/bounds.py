@@ -50,8 +50,11 @@ def text_of(column: Column, place: str) -> str:
         # The order of an enum is that of its numbers, whatever its labels say.
         return f"CAST(CAST({place} AS UNSIGNED) AS CHAR)"
     if kind is Kind.FLOAT:
+        if column.native.lower().startswith("double") and "(" not in column.native:
+            # A computed one is written in 22 characters by MySQL, with digits dropped.
+            return f"CAST({place} AS CHAR)"
         # As a double: a single one is written with six digits otherwise.
-        return f"CAST({place} + 0e0 AS CHAR)"
+        return f"CONCAT(IF({place} < 0, '-', ''), CAST(ABS({place} + 0e0) AS CHAR))"
     return f"CAST({place} AS CHAR)"
 
 

@@ -57,7 +57,9 @@ class TargetColumn:
         name = f"{table}.{quoted(self.name)}"
         native = self.native.lower()
         if _FLOAT.match(native):
-            return f"({name} + 0e0)"  # as text a float has six digits only
+            # As text a float has six digits only, and what MySQL has computed has 22 characters:
+            # enough without the sign.
+            return f"CONCAT({name} < 0, ABS({name} + 0e0))"
         if native == "json":
             return f"CAST({name} AS CHAR)"
         return f"HEX({name})" if _SHAPE.match(native) else name

@@ -197,7 +197,7 @@ class Relations:
                 )
         found = column_difference(session, self._connector.version, table, wanted)
         described = ", ".join(found.parts)
-        if not described and not told.replaced and not told.optional:
+        if not described and told.concerns(wanted):
             # It was altered and altered back, or what is known of it is younger than this.
             what = "its columns were altered"
             return ShapeChange(table.name, what, grown=True, rewritten=told.converted)

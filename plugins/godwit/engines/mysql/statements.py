@@ -60,6 +60,11 @@ class Meaning:
 NOTHING = Meaning()
 
 
+def _other(table: TableName, description: str) -> ShapeChange:
+    """The table may have other rows now, and nothing tells which."""
+    return ShapeChange(table, description, rewritten=True)
+
+
 class Statements:
     """Reads statements.
 
@@ -123,7 +128,7 @@ class Statements:
             p = _behind(found, 2)
             gone = self._fold(found[p].name) if p < len(found) else ""
             tables = [t for key, t in self._tables.items() if key[0] == gone]
-            return Meaning(tuple(ShapeChange(t, "its database was dropped") for t in tables))
+            return Meaning(tuple(_other(t, "its database was dropped") for t in tables))
         if kind not in {"TABLE", "TABLES"}:
             return NOTHING
         stages, p = [], _behind(found, 1)
@@ -131,7 +136,7 @@ class Statements:
             name, p = _name(found, p, database)
             table = self._captured(name)
             if table is not None:
-                stages.append(ShapeChange(table, "it was dropped"))
+                stages.append(_other(table, "it was dropped"))
             if p >= len(found) or found[p].mark != ",":
                 break
             p += 1
@@ -168,12 +173,12 @@ class Statements:
             if away is None and successor is None:
                 continue
             if successor is None:
-                stages.append(ShapeChange(table, f"it was renamed to {away}"))
+                stages.append(_other(table, f"it was renamed to {away}"))
             elif self._key(successor) != key:
                 if successor.name.lower() in {s.format(table.name).lower() for s in _SHADOWS}:
                     altered.append(table)
                 else:
-                    stages.append(ShapeChange(table, f"it was replaced by {successor}"))
+                    stages.append(_other(table, f"it was replaced by {successor}"))
         return Meaning(tuple(stages), tuple(altered))
 
     def _alter(self, found: list[Token], database: str) -> Meaning:
@@ -186,7 +191,7 @@ class Statements:
             return self._exchanged(found, p, pairs, database)
         for pair in pairs:
             if pair in _UNTOLD:
-                return Meaning((ShapeChange(table, _UNTOLD[pair]),))
+                return Meaning((_other(table, _UNTOLD[pair]),))
         for i in range(p, len(found)):
             if found[i].word == "RENAME":
                 q = i + 2 if i + 1 < len(found) and found[i + 1].word in {"TO", "AS"} else i + 1
@@ -195,7 +200,7 @@ class Statements:
                     continue
                 new, _ = _name(found, q, table.schema)
                 if new is not None and self._key(new) != self._key(table):
-                    return Meaning((ShapeChange(table, f"it was renamed to {new}"),))
+                    return Meaning((_other(table, f"it was renamed to {new}"),))
         told = alteration(found, p).of(self._columns(table))
         if taken := self._taken(told, table):
             renamed = told.renamed if told.understood else ()
@@ -224,7 +229,7 @@ class Statements:
                 name, _ = _name(found, i + 1, database)
                 table = self._captured(name)
                 if table is not None:
-                    return Meaning((ShapeChange(table, "it was exchanged with a partition"),))
+                    return Meaning((_other(table, "it was exchanged with a partition"),))
         return NOTHING
 
     def _create(self, found: list[Token], words: list[str], database: str) -> Meaning:
@@ -234,7 +239,7 @@ class Statements:
         if table is None:
             return NOTHING
         if words[:2] == ["OR", "REPLACE"]:
-            return Meaning((ShapeChange(table, "it was dropped and made again"),))
+            return Meaning((_other(table, "it was dropped and made again"),))
         return Meaning(altered=(table,))
 
     def _rows(self, found: list[Token], database: str) -> Meaning:
@@ -256,7 +261,7 @@ class Statements:
             p < len(found) and found[p].word in {"SET", "WHERE", "ORDER", "LIMIT"}
         )
         concerned = self._concerned(found, name if exact else None, database)
-        return Meaning(tuple(ShapeChange(t, _AS_TEXT) for t in concerned))
+        return Meaning(tuple(_other(t, _AS_TEXT) for t in concerned))
 
     def _concerned(
         self, found: list[Token], target: TableName | None, database: str

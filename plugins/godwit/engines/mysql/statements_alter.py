@@ -67,6 +67,13 @@ class Alteration:
             self.replaced,
         )
 
+    def concerns(self, wanted: Collection[str]) -> bool:
+        """It did something to these columns, or to ones that had not been there."""
+        if self.replaced or self.optional or not self.columns:
+            return False
+        named = {*self.modified, *self.taken}
+        return self.converted or not named or not named.isdisjoint(wanted)
+
     @property
     def taken(self) -> tuple[str, ...]:
         """Columns of which there is none of that name and with these values any more."""

@@ -94,7 +94,7 @@ def _text(form: str, column: FormColumn, name: str, zero_dates: str, *, own: boo
         return _utf8(f"TIME_FORMAT({name}, '%%H:%%i:%%s.%%f')")
     if shared == values.DURATION:
         return _utf8(_MICROSECONDS.format(c=name))
-    return _FLOAT.format(t=_utf8(f"CAST({name} * 1e0 AS CHAR(40))"))
+    return _float(column, name)
 
 
 _PATTERNS = {
@@ -162,9 +162,8 @@ _MICROSECONDS = (
     "CAST(IF(LEFT(CAST({c} AS CHAR), 1) = '-', -1, 1) * (FLOOR(ABS(TIME_TO_SEC({c}))) * 1000000"
     " + MICROSECOND({c})) AS DECIMAL(20,0))"
 )
-#: Without a width MySQL 9 keeps room for a sign and a shorter exponent, and drops digits for it.
 #: Digits and exponent of the shortest text of a double; see `godwit.model.values`.
-_SIGN = "IF({t} LIKE '-%%', '-', '')"
+_SIGN = "IF({n} < 0, '-', '')"
 _MANTISSA = "TRIM(LEADING '-' FROM SUBSTRING_INDEX({t}, 'e', 1))"
 _EXPONENT = "IF(LOCATE('e', {t}), CAST(SUBSTRING_INDEX({t}, 'e', -1) AS SIGNED), 0)"
 _DIGITS = f"REPLACE({_MANTISSA}, '.', '')"
@@ -175,6 +174,16 @@ _FLOAT = (
     f"CONCAT({_SIGN}, TRIM(TRAILING '0' FROM TRIM(LEADING '0' FROM {_DIGITS})), 'e',"
     f" {_EXPONENT} + {_POINT} - ({_LEADING})))"
 )
+
+
+def _float(column: FormColumn, name: str) -> str:
+    """MySQL writes a number that it has computed in 22 characters and drops digits for it: too few
+    for the doubles with a sign or a long exponent, enough for all single ones without their sign.
+    A double column's own text is whole, unless it is declared with decimals.
+    """
+    whole = column.type == "double" and "(" not in column.native
+    number = name if whole else f"ABS({name} * 1e0)"
+    return _FLOAT.format(n=name, t=_utf8(f"CAST({number} AS CHAR(40))"))
 
 
 def matching(kind: str, column: FormColumn, text: str, zero_dates: str) -> tuple[str, list[str]]:
