@@ -305,7 +305,7 @@ def test_a_changed_table_is_suspended_with_the_reason(pair: Pair, ddl: str) -> N
 def test_a_changed_table_may_stop_the_session(pair: Pair) -> None:
     pair.both("CREATE TABLE t (id int PRIMARY KEY)")
     pair.open()
-    pair.policy = ErrorPolicy(table="STOP_TASK")
+    pair.policy = ErrorPolicy(table="STOP_TASK", alteration="refuse")
     before = pair.control.progress().checkpoint
     run(pair.source_db, "ALTER TABLE t ADD c int; INSERT INTO t VALUES (1, 2)")
     with pytest.raises(SchemaChangedError, match="column c was added"):

@@ -352,7 +352,7 @@ def test_a_changed_shape_suspends_the_table(bench: Bench) -> None:
 
 def test_a_changed_shape_may_stop_the_session(bench: Bench) -> None:
     with_items(bench)
-    bench.policy = ErrorPolicy(table="STOP_TASK")
+    bench.policy = ErrorPolicy(table="STOP_TASK", alteration="refuse")
     with pytest.raises(SchemaChangedError, match="a column came"):
         bench.apply(ShapeChange(TableName(SCHEMA, "item"), "a column came"))
     assert bench.checkpoint == "0"
