@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING
 
 from godwit.errors import (
@@ -43,6 +45,8 @@ RUN = "run"
 RUNNER = "runner"
 #: A session writes its sign of life more often than this.
 ALIVE_SECONDS = 15.0
+#: … and a source notices within these seconds that one has ended.
+LINGER_SECONDS = 2.0
 
 
 class Migrator(OpenMigration):
@@ -59,6 +63,8 @@ class Migrator(OpenMigration):
     """
 
     _schema_plan: SchemaPlan | None = None
+    #: When the last session of this process ended (monotonic).
+    _left = -inf
 
     # -- before the rows
 
@@ -344,7 +350,7 @@ class Migrator(OpenMigration):
         settings = self.definition.task_settings
         batch_bytes = settings.batch_bytes or apply.DEFAULT_BATCH_BYTES
         own = stop or self.asked_to_stop
-        return apply.Session(
+        work = apply.Session(
             self.source,
             self.target,
             self.control,
@@ -357,7 +363,11 @@ class Migrator(OpenMigration):
             streams=self.definition.streams,
             rules=rules(self),
             until=until,
-        ).run()
+        )
+        try:
+            return work.run()
+        finally:
+            self._left = time.monotonic()
 
     def reload(self, tables: Sequence[str]) -> Reloaded:
         """Load tables again, suspended ones or others; then they are followed like all others.
@@ -473,12 +483,20 @@ class Migrator(OpenMigration):
     def session_alive(self) -> bool:
         """Somebody applies changes: the capture is read, and there was a sign of life lately."""
         # A session that loads a table again doesn't read the capture.
-        if not (self.source.capture_status(self.name).active or busy(self.control)):
+        if not (self._read_by_another() or busy(self.control)):
             return False
         seen = self.control.progress().session_at
         return seen is not None and (datetime.now(UTC) - seen).total_seconds() < ALIVE_SECONDS
 
     # -- private
+
+    def _read_by_another(self) -> bool:
+        """Somebody reads the capture. A source may take a moment to notice that we have left it."""
+        while self.source.capture_status(self.name).active:
+            if time.monotonic() - self._left > LINGER_SECONDS:
+                return True
+            time.sleep(0.02)
+        return False
 
     def refresh(self) -> None:
         """Tables may have been altered meanwhile, by whoever applies the changes."""
