@@ -38,7 +38,7 @@ test-matrix: setup ## the engines and whole migrations between other versions, u
 	  GODWIT_TEST_MYSQL_SOURCE=$${pair%:*} GODWIT_TEST_MYSQL_TARGET=$${pair#*:} $(python) -m pytest -m "" $(MYSQL_MATRIX) $(ARGS); \
 	done; \
 	echo "mysql-9.7 set as an older one"; \
-	GODWIT_TEST_MYSQL_SOURCE=mysql-9.7 GODWIT_TEST_MYSQL_SETTINGS="$(OLDER_MYSQL)" $(python) -m pytest tests/mixed/test_shops.py tests/mixed/test_types.py $(ARGS)
+	GODWIT_TEST_MYSQL_SOURCE=mysql-9.7 GODWIT_TEST_MYSQL_TARGET=mysql-9.7 GODWIT_TEST_MYSQL_SETTINGS="$(OLDER_MYSQL)" $(python) -m pytest tests/mixed/test_shops.py tests/mixed/test_types.py $(ARGS)
 
 test-corpora: setup ## whole migrations of the databases in the folder $GODWIT_CORPORA (see tests/corpora)
 	@test -d "$$GODWIT_CORPORA/tools" || { echo "set GODWIT_CORPORA to a folder of cases with tools/corpus.py (see tests/corpora/conftest.py)" >&2; exit 2; }
