@@ -170,7 +170,9 @@ def test_json_that_only_the_source_knows_is_refused_with_the_way_out(
         f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.k (id int PRIMARY KEY, j json);"
         f" INSERT INTO {schema}.k VALUES (1, '{nested}')"
     )
-    with pytest.raises(LoadError, match=r"k_j_json(?s:.*)json: text"):
+    # MySQL names neither the column nor a constraint.
+    who = "k_j_json" if mysql_target.server.mariadb else "JSON document exceeds the maximum depth"
+    with pytest.raises(LoadError, match=rf"{who}(?s:.*)json: text"):
         loaded(source_db, mysql_target)
     with moving(source_db, mysql_target) as migrator:
         migrator.cleanup()

@@ -452,6 +452,8 @@ def test_collations_have_a_nearest_one() -> None:
     assert collation("utf8mb4_0900_bin", mariadb) == "utf8mb4_nopad_bin"
     assert collation("utf8mb4_0900_ai_ci", newer) == "utf8mb4_0900_ai_ci"
     assert collation("utf8mb4_uca1400_ai_ci", mysql) == "utf8mb4_0900_ai_ci"
+    assert collation("utf16_uca1400_ai_ci", mysql) == "utf16_unicode_520_ci"
+    assert collation("utf32_uca1400_as_cs", mysql) == "utf32_bin"
     assert collation("utf8mb4_nopad_bin", mysql) == "utf8mb4_0900_bin"
     assert collation("latin1_swedish_nopad_ci", mysql) == "latin1_swedish_ci"
 

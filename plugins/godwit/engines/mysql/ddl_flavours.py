@@ -155,7 +155,13 @@ def collation(name: str, version: Version) -> str:
         return _mariadb_collation(name, version)
     if "uca1400" in name:
         ending = "as_cs" if name.endswith("as_cs") else "as_ci" if "as_ci" in name else "ai_ci"
-        return f"utf8mb4_0900_{ending}" if "utf8mb3" not in name else "utf8mb3_unicode_ci"
+        charset = name.partition("uca1400")[0].rstrip("_")
+        if charset in {"", "utf8mb4"}:
+            return f"utf8mb4_0900_{ending}"
+        if charset == "utf8mb3":
+            return "utf8mb3_unicode_ci"
+        # utf16, utf32, ucs2: with accents, nothing between these two.
+        return f"{charset}_unicode_520_ci" if ending == "ai_ci" else f"{charset}_bin"
     if name == "utf8mb4_nopad_bin":
         return "utf8mb4_0900_bin" if version.since(mysql=(8, 0, 17)) else "utf8mb4_bin"
     return name.replace("_nopad_", "_")

@@ -52,6 +52,8 @@ _HINTS = (
 )
 #: A check constraint is violated: MySQL, MariaDB.
 _CHECKS = frozenset({3819, 4025})
+#: MySQL itself refuses a text as JSON, or its depth.
+_NO_JSON = frozenset({3140, 3141, 3157})
 _JSON = (
     "a document that the source takes for JSON is none to the target (a number beyond doubles, "
     "half a surrogate, nested deeper than 100): the target's setting json: text makes no such check"
@@ -104,7 +106,8 @@ class Refusal:
     @property
     def hint(self) -> str:
         """What to do, by the kind of number."""
-        if self.code in _CHECKS and (self.constraint or "").endswith("_json"):
+        checked = self.code in _CHECKS and (self.constraint or "").endswith("_json")
+        if checked or self.code in _NO_JSON:
             return _JSON
         return next((hint for codes, hint in _HINTS if self.code in codes), _ANYTHING)
 
