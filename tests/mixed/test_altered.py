@@ -232,6 +232,24 @@ def test_not_to_be_repeated(ends: Ends) -> None:
     assert ends.columns() == ["id", "v", "w", "x"]
 
 
+@pytest.mark.parametrize("ends", ["postgres-mysql", "postgres-postgres"], indirect=True)
+def test_rows_written_anew_and_not_to_be_repeated(ends: Ends) -> None:
+    """PostgreSQL does not tell the rule; after a load on request the table goes on."""
+    refuse = {
+        "task_settings": {"ChangeProcessingDdlHandlingPolicy": {"HandleSourceTableAltered": False}}
+    }
+    with moving(ends.source, ends.target, **refuse) as migrator:
+        migrator.resolve()
+    ends.run("ALTER TABLE t ALTER v TYPE int USING v * 2", "UPDATE t SET w = 'z' WHERE id = 1")
+    ends.followed(**refuse)
+    with moving(ends.source, ends.target, **refuse) as migrator:
+        assert len(migrator.control.suspended()) == 1
+        migrator.reload([f"{ends.schema}.t"])
+    ends.run("UPDATE t SET w = 'y' WHERE id = 2")
+    ends.followed(**refuse)
+    ends.assert_same("id", "v", "w", "x")
+
+
 def test_it_is_dropped(ends: Ends) -> None:
     """The target keeps what it has, and the migration goes on."""
     ends.run("UPDATE t SET v = 5 WHERE id = 1", "DROP TABLE t ")

@@ -92,3 +92,24 @@ def test_altered_while_it_is_written_to(bank: Banking) -> None:
     code, out, err = bank.caught_up()
     assert code == 0, out + err
     assert_equal(bank, "town")
+
+
+def test_killed_before_the_capture_knows_a_new_table(bank: Banking) -> None:
+    """It is mapped and asked for, but a source that publishes by table does not tell it yet."""
+    code, out, err = bank.caught_up()
+    assert code == 0, out + err
+    on_the_source(
+        bank,
+        "CREATE TABLE fresh (id int PRIMARY KEY, v int)",
+        "INSERT INTO fresh VALUES (1, 1)",
+    )
+    words = ("reload", str(bank.file), "--table", f"{bank.schema}.fresh")
+    code, out, err = bank.run(*words, GODWIT_FAILPOINT="alteration.before_capture")
+    assert code == -signal.SIGKILL, out + err
+    code, out, err = bank.caught_up()
+    assert code == 0, out + err
+    on_the_source(bank, "INSERT INTO fresh VALUES (2, 2)", "UPDATE fresh SET v = 10 WHERE id = 1")
+    code, out, err = bank.caught_up()
+    assert code == 0, out + err
+    found = rows(bank.target, bank.target_schema, "fresh", ["id", "v"])
+    assert found == {(1, 10): 1, (2, 2): 1}

@@ -22,14 +22,11 @@ if TYPE_CHECKING:
 def rules(migration: OpenMigration) -> Rules:
     """How the migration maps a table that has another shape now."""
 
-    def keep(mapping: TableMapping) -> None:
-        migration.replace_mapping(mapping)
-
     def plan(mapping: TableMapping) -> list[Bundle]:
         streams = migration.definition.streams
         return load.plan(migration.source, [mapping], migration=migration.name, streams=streams)
 
-    return Rules(lambda table: _remapped(migration, table), keep, plan)
+    return Rules(lambda table: _remapped(migration, table), migration.replace_mapping, plan)
 
 
 def _remapped(migration: OpenMigration, table: TableName) -> tuple[Catalog, TableMapping]:

@@ -10,7 +10,7 @@ its new shape; the mark of that snapshot tells the stream which changes are in i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from godwit.errors import (
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from godwit.protocols import Control, Epoch, ErrorPolicy, Reporter, Source, Target
 
 _MEMORY = "altered"
+#: The capture is to be brought up to date with the tables.
+_CAPTURE = "capture is behind"
 _HINT = (
     "take the change back, or make the target's table fit, and `godwit reload FILE --table {}`; or "
     "`godwit cleanup` and start again; the other tables go on without it"
@@ -106,6 +108,20 @@ def _remember(control: Control, changes: Mapping[TableName, ShapeChange]) -> Non
     control.remember(_MEMORY, told)
 
 
+def renewed(
+    source: Source, control: Control, rules: Rules, mappings: Sequence[TableMapping]
+) -> tuple[TableMapping, ...]:
+    """The mappings, with the engine's numbers as they are now for tables that are to be loaded
+    again in the shape they had: what was done to them before does not matter any more.
+    """
+    current = {m.source.name: m for m in mappings}
+    for table in control.reloads():
+        if table in current and not difference(current[table], source, exactly=True):
+            _, current[table] = rules.remap(table)
+            rules.keep(current[table])
+    return tuple(current.values())
+
+
 # -- doing it
 
 
@@ -154,8 +170,10 @@ class Alterations:
                     # It was never a part of the migration, so nothing may wait for it.
                     self._control.resume(table, epoch)
             self._forget(table)
-        if todo:
+        if todo or self._control.recall(_CAPTURE):
+            failpoint("alteration.before_capture")
             self._source.open_capture(self._migration, [m.source for m in current.values()])
+            self._control.remember(_CAPTURE, value=False)
         return tuple(current.values())
 
     def _todo(self, mappings: Sequence[TableMapping]) -> dict[TableName, ShapeChange]:
@@ -195,8 +213,7 @@ class Alterations:
     def _join(self, table: TableName) -> TableMapping:
         """Make a table that the migration does not have yet; its rows are asked for already."""
         catalog, now = self._rules.remap(table)
-        plan = self._control.plan()
-        if plan is None:
+        if self._control.plan() is None:
             raise SchemaChangedError("this migration loads no tables", where=str(table))
         made = schema.plan(self._target, catalog, [now], self._report)
         schema.convert(self._target, made, self._report)
@@ -204,9 +221,7 @@ class Alterations:
         self._target.prepare_tables([now], "DO_NOTHING", self._control.take_epoch("prepare"))
         schema.make_keys(self._target, made, self._report)
         schema.finish(self._target, made, self._report)
-        self._rules.keep(now)
-        kept = [_without(bundle, table) for bundle in plan]
-        self._control.replan([*filter(None, kept), *self._rules.plan(now)])
+        self._planned_anew(now)
         return now
 
     def _load_again(
@@ -219,8 +234,8 @@ class Alterations:
     ) -> None:
         """Empty the table, give it its new shape, and ask for its rows."""
         table = before.source.name
-        plan = self._control.plan()
-        own = [c.id for bundle in plan or () for c in bundle.chunks if c.table == table]
+        plan = self._control.plan() or ()
+        own = [c.id for bundle in plan for c in bundle.chunks if c.table == table]
         if not own:
             raise SchemaChangedError(
                 "the table would have to be loaded again, and this migration did not load it",
@@ -230,11 +245,19 @@ class Alterations:
             )
         self._target.clear_rows(before, own, self._control.take_epoch(f"load:{own[0]}"))
         self._target.alter(catalog, before, now, renamed, empty=True)
-        self._rules.keep(now)
-        kept = [_without(bundle, table) for bundle in plan or ()]
-        self._control.replan([*filter(None, kept), *self._rules.plan(now)])
+        self._planned_anew(now)
         failpoint("alteration.after_replan")
         self._control.ask_reload(table)
+
+    def _planned_anew(self, now: TableMapping) -> None:
+        """Store the mapping and its chunks. Until the mapping is stored everything is repeated;
+        from then on the capture must not be forgotten: it may lack the table.
+        """
+        plan = self._control.plan() or ()
+        kept = [_without(bundle, now.source.name) for bundle in plan]
+        self._control.replan([*filter(None, kept), *self._rules.plan(now)])
+        self._control.remember(_CAPTURE, value=True)
+        self._rules.keep(now)
 
     def _tell(self, table: TableName, change: ShapeChange, reason: str) -> None:
         did = f"altered on the target as well: {change.description}"
@@ -242,8 +265,9 @@ class Alterations:
             did += f"; its rows are loaded again ({reason})"
         finding = Finding("table-altered", Severity.INFO, str(table), did)
         self._report.event("finding", finding.to_json())
-        state = {"table": list(table), "state": "following", "last_error": ""}
-        self._report.event("table", state)
+        if not reason:
+            state = {"table": list(table), "state": "following", "last_error": ""}
+            self._report.event("table", state)
 
     def _refused(
         self, table: TableName, change: ShapeChange, cause: GodwitError, epoch: Epoch
@@ -267,4 +291,4 @@ class Alterations:
 def _without(bundle: Bundle, table: TableName) -> Bundle | None:
     """The bundle but for the table's chunks; None when nothing is left."""
     chunks = tuple(c for c in bundle.chunks if c.table != table)
-    return type(bundle)(bundle.label, chunks, bundle.shared_snapshot) if chunks else None
+    return replace(bundle, chunks=chunks) if chunks else None

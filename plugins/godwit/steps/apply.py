@@ -29,7 +29,7 @@ from godwit.protocols import (
     Source,
     Target,
 )
-from godwit.steps.alteration import Alterations, Rules, altered, note_altered
+from godwit.steps.alteration import Alterations, Rules, altered, note_altered, renewed
 from godwit.steps.counting import TableCounts
 from godwit.steps.following import Following
 from godwit.steps.handoff import Handoff
@@ -241,6 +241,8 @@ class Session:
         if not self.control.reloads():
             return
         self._leave()
+        if self.rules is not None:
+            self.mappings = renewed(self.source, self.control, self.rules, self.mappings)
         self._following.ask_followers(self.control)
         lines = reload_asked(
             self.source,
